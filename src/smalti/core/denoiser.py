@@ -1,0 +1,87 @@
+"""The one call that every denoiser has: `denoiser(z, sigma, labels=None) -> x0`.
+
+`z` is a noisy image in the variance-exploding convention, z = x + sigma * noise with x in [-1, 1]; `x0` estimates E[x | z].
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+
+from smalti.core.validation import check_labels, check_sigma, check_z
+
+__all__ = ["Denoiser"]
+
+
+class Denoiser:
+    """Base of all denoisers. A subclass sets `shape` (and `num_classes`) and defines `denoise`.
+
+    Constructor arguments are kept under their own names: `repr` shows them and `with_source` reuses them.
+
+    Attributes:
+        shape: (C, H, W) of the images.
+        num_classes: number of classes that `labels` may name, or None.
+        opt_outs: properties of the shared suite (`smalti.check_denoiser`) that this denoiser does not have, each with the
+            reason. The suite checks that they really fail.
+    """
+
+    name: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    opt_outs: ClassVar[Mapping[str, str]] = {}
+
+    shape: tuple[int, int, int]
+    num_classes: int | None = None
+
+    def __call__(
+        self, z: torch.Tensor, sigma: float | torch.Tensor, labels: torch.Tensor | Sequence[int] | int | None = None
+    ) -> torch.Tensor:
+        """Denoise a batch.
+
+        Args:
+            z: (B, C, H, W), any floating dtype, any device, working scale.
+            sigma: noise level > 0: a float, a 0-d or a (B,) tensor.
+            labels: one class per z, (B,) integers; None for no condition.
+
+        Returns:
+            (B, C, H, W) in the dtype and on the device of z.
+
+        Raises:
+            InputError: a wrong shape or dtype, NaN or infinite z, sigma <= 0, unknown classes.
+        """
+        check_z(z, self.shape)
+        levels = check_sigma(sigma, z.shape[0])
+        classes = check_labels(labels, z.shape[0], self.num_classes)
+        if z.shape[0] == 0:
+            return z.clone()
+        return self.denoise(z, levels, classes).to(device=z.device, dtype=z.dtype)
+
+    def denoise(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        """The denoiser itself, on checked input: z (B, C, H, W), B >= 1; sigma (B,) float64; labels (B,) int64 or None."""
+        raise NotImplementedError
+
+    def parameters_shown(self) -> dict[str, Any]:
+        """Constructor arguments and their values, in order (as scikit-learn's get_params)."""
+        names = [p for p in inspect.signature(type(self).__init__).parameters if p != "self"]
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    def with_source(self, source: Any) -> Denoiser:
+        """The same denoiser on another source."""
+        return type(self)(**{**self.parameters_shown(), "source": source})
+
+    def __repr__(self) -> str:
+        defaults = {k: p.default for k, p in inspect.signature(type(self).__init__).parameters.items()}
+        shown = [
+            repr(value) if name == "source" else f"{name}={_short(value)}"
+            for name, value in self.parameters_shown().items()
+            if name == "source" or value is not defaults.get(name)
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"<tensor {tuple(value.shape)}>" if value.numel() > 24 else str([round(v, 4) for v in value.flatten().tolist()])
+    return repr(value)

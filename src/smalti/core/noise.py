@@ -1,0 +1,32 @@
+"""Seeded noise: the j-th sample's noise is a function of (seed, j) alone, whatever the batch it is drawn in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+from smalti.core.errors import InputError
+
+__all__ = ["standard_normal"]
+
+
+def standard_normal(seed: int, indices: Iterable[int], shape: tuple[int, ...]) -> torch.Tensor:
+    """Unit normal noise, one independent Philox stream per (seed, index).
+
+    Args:
+        seed: 0 <= seed < 2^64.
+        indices: sample numbers j >= 0.
+        shape: shape of one sample, (C, H, W).
+
+    Returns:
+        (len(indices), *shape) float64.
+
+    Raises:
+        InputError: a seed out of range.
+    """
+    if not 0 <= seed < 2**64:
+        raise InputError(f"the seed must be an integer from 0 to 2^64 - 1, not {seed}")
+    rows = [np.random.Generator(np.random.Philox(key=[seed, j])).standard_normal(shape) for j in indices]
+    return torch.from_numpy(np.stack(rows)) if rows else torch.empty((0, *shape), dtype=torch.float64)

@@ -1,0 +1,61 @@
+"""Progress with time left, on stderr: a live bar on a terminal, a plain line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+__all__ = ["progress"]
+
+PLAIN_INTERVAL = 10.0  # seconds between lines where stderr is not a terminal
+DELAY = 1.0  # work shorter than this shows nothing
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int, show: bool | None = None) -> Iterator[Callable[[int], None]]:
+    """Show how far a loop of `total` units has come; yields `advance(n)`.
+
+    Args:
+        description: what is being done, in a few words.
+        total: number of units.
+        show: True or False; None shows it when stderr is a terminal.
+    """
+    if show is None:
+        show = sys.stderr.isatty()
+    if not show or total <= 0:
+        yield lambda n: None
+        return
+    if sys.stderr.isatty():
+        with _bar(description, total) as advance:
+            yield advance
+    else:
+        yield _lines(description, total)
+
+
+@contextlib.contextmanager
+def _bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda n: bar.advance(task, n)
+
+
+def _lines(description: str, total: int) -> Callable[[int], None]:
+    start = last = time.monotonic()
+    done = 0
+
+    def advance(n: int) -> None:
+        nonlocal done, last
+        done += n
+        now = time.monotonic()
+        if (now - last >= PLAIN_INTERVAL or done >= total) and now - start >= DELAY:
+            last = now
+            left = (now - start) / max(done, 1) * (total - done)
+            print(f"{description}: {done} of {total}, {now - start:.0f} s, {left:.0f} s left", file=sys.stderr, flush=True)
+
+    return advance

@@ -1,0 +1,47 @@
+"""Noise levels: the EDM schedule (Karras et al. 2022, Eq. 5), counted from 0 at the largest sigma.
+
+    sigma_i = (sigma_max^(1/rho) + i/(n-1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho,   i = 0 .. n-1
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from smalti.core.errors import InputError
+
+__all__ = ["edm_sigmas", "nearest_level"]
+
+
+def edm_sigmas(n: int = 18, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> torch.Tensor:
+    """The EDM noise levels, largest first, without the final 0.
+
+    Args:
+        n: number of levels, at least 1; one level is [sigma_max].
+        sigma_min, sigma_max: the range, 0 < sigma_min <= sigma_max, in the working scale (images in [-1, 1]).
+        rho: how far the levels crowd towards sigma_min.
+
+    Returns:
+        (n,) float64. Level 9 of the default 18 is sigma = 1.92.
+
+    Raises:
+        InputError: n < 1, or a range that is not 0 < sigma_min <= sigma_max < infinity.
+    """
+    if n < 1:
+        raise InputError(f"the number of noise levels must be at least 1, not {n}")
+    if not (0 < sigma_min <= sigma_max < math.inf):
+        raise InputError(f"need 0 < sigma_min <= sigma_max < infinity, not {sigma_min} and {sigma_max}")
+    if n == 1:
+        return torch.tensor([sigma_max], dtype=torch.float64)
+    ramp = torch.arange(n, dtype=torch.float64) / (n - 1)
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    sigmas = (high + ramp * (low - high)) ** rho
+    sigmas[0], sigmas[-1] = sigma_max, sigma_min
+    return sigmas
+
+
+def nearest_level(sigmas: Sequence[float], sigma: float) -> int:
+    """Index of the level nearest to sigma in |sigma - sigma_i| (linear, as published); the first of equals."""
+    return min(range(len(sigmas)), key=lambda i: abs(float(sigmas[i]) - sigma))

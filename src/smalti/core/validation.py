@@ -1,0 +1,66 @@
+"""Checks of what users pass in: a tensor of noisy images, noise levels, classes. Each failure is one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from smalti.core.errors import InputError
+
+__all__ = ["check_labels", "check_sigma", "check_z"]
+
+
+def check_z(z: torch.Tensor, shape: tuple[int, ...]) -> None:
+    """Raise InputError unless z is a finite floating (B, C, H, W) tensor with (C, H, W) = `shape`."""
+    if not isinstance(z, torch.Tensor):
+        raise InputError(f"z must be a torch tensor, not {type(z).__name__}; torch.from_numpy turns an array into one")
+    if z.ndim != 4 or tuple(z.shape[1:]) != tuple(shape):
+        wanted = ", ".join(map(str, shape))
+        raise InputError(f"z has shape {tuple(z.shape)}; this denoiser takes (B, {wanted})")
+    if not z.dtype.is_floating_point:
+        raise InputError(f"z has dtype {z.dtype}; give a floating tensor in the working scale (images in [-1, 1])")
+    if not bool(torch.isfinite(z).all()):
+        bad = int((~torch.isfinite(z)).flatten(1).any(1).nonzero()[0])
+        raise InputError(f"z[{bad}] has NaN or infinite values; check what produced it")
+
+
+def check_sigma(sigma: float | torch.Tensor, batch: int) -> torch.Tensor:
+    """`sigma` (a float, a 0-d or a (B,) tensor) as a (B,) float64 CPU tensor.
+
+    Raises:
+        InputError: another shape; a value that is not finite and positive; a sigma that requires grad.
+    """
+    values = torch.as_tensor(sigma)
+    if values.requires_grad:
+        raise InputError("the gradient with respect to sigma is not available; pass sigma.detach()")
+    values = values.to("cpu", torch.float64)
+    if values.ndim > 1 or (values.ndim == 1 and values.shape[0] not in (1, batch)):
+        raise InputError(f"sigma has shape {tuple(values.shape)}; give one number or one per z ({batch},)")
+    if not bool((torch.isfinite(values) & (values > 0)).all()):
+        raise InputError(f"sigma must be finite and greater than 0, not {values[~(torch.isfinite(values) & (values > 0))][0]}"
+                         if values.ndim else f"sigma must be finite and greater than 0, not {float(values)}")
+    return values.expand(batch).clone()
+
+
+def check_labels(
+    labels: torch.Tensor | Sequence[int] | int | None, batch: int, num_classes: int | None
+) -> torch.Tensor | None:
+    """`labels` (one class per z, or one for all) as a (B,) int64 CPU tensor, or None.
+
+    Raises:
+        InputError: labels for a denoiser without classes, a wrong length, or a class out of range.
+    """
+    if labels is None:
+        return None
+    if num_classes is None:
+        raise InputError("labels were given, but this denoiser has no classes; open the data with classes or leave labels out")
+    values = torch.as_tensor(labels)
+    if values.dtype.is_floating_point or values.dtype == torch.bool or values.ndim > 1:
+        raise InputError(f"labels must be one integer class per z, not {values.dtype} of shape {tuple(values.shape)}")
+    if values.ndim == 1 and values.shape[0] != batch:
+        raise InputError(f"{values.shape[0]} labels for {batch} z; give one class per z")
+    values = values.to("cpu", torch.int64).expand(batch).clone()
+    if batch and not (0 <= int(values.min()) and int(values.max()) < num_classes):
+        raise InputError(f"labels must be from 0 to {num_classes - 1}; got {int(values.min())} to {int(values.max())}")
+    return values

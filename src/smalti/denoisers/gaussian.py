@@ -1,0 +1,96 @@
+"""The Gaussian (Wiener) denoiser: the posterior mean if the data were Gaussian with the source's mean and covariance.
+
+    D(z, sigma) = mu + S (S + sigma^2 I)^-1 (z - mu) = mu + V diag(lambda / (lambda + sigma^2)) V^T (z - mu),   S = V diag(lambda) V^T
+
+S is the population covariance (of images and their flips where the source has them), in float64. Rank r keeps the r directions of the
+largest eigenvalues and discards the rest of z - mu, as in the published PSPC code.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from smalti.core.denoiser import Denoiser
+from smalti.core.errors import InputError
+from smalti.engine.elements import stored
+from smalti.source import Source
+
+__all__ = ["Gaussian"]
+
+BLOCK = 2048  # images
+
+
+class Gaussian(Denoiser):
+    """The linear denoiser that is optimal for Gaussian data.
+
+    Args:
+        source: the training images.
+        rank: number of eigendirections kept, 1 <= rank <= C H W; all by default.
+
+    The moments and eigenvectors are computed on the first call (per class where labels are given) and kept.
+
+    Raises:
+        InputError: a rank out of range.
+    """
+
+    name = "gaussian"
+    paper = "Wiener filter; baseline of Niedoba et al. and of Wang & Vastola, arXiv 2311.10892"
+    opt_outs = {
+        "stays_in_range": "it extrapolates linearly",
+        "small_sigma_gives_the_nearest": "a linear map does not select an image",
+    }
+
+    def __init__(self, source: Source, rank: int | None = None) -> None:
+        self.source, self.rank = source, rank
+        self.shape, self.num_classes = source.shape, source.num_classes
+        dimension = int(np.prod(self.shape))
+        if rank is not None and not 1 <= rank <= dimension:
+            raise InputError(f"the rank must be from 1 to C H W = {dimension}, not {rank}")
+        self._spectra: dict[int | None, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+
+    def denoise(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        out = torch.empty(z.shape, dtype=torch.float64, device=z.device)
+        for label in [None] if labels is None else labels.unique().tolist():
+            rows = torch.arange(len(z)) if label is None else (labels == label).nonzero()[:, 0]  # type: ignore[union-attr]
+            here = rows.to(z.device)
+            mean, values, vectors = (t.to(z.device) for t in self.spectrum(label))
+            shrink = values / (values + sigma[rows, None].to(z.device) ** 2)
+            centred = z[here].double().flatten(1) - mean
+            out = out.index_copy(0, here, (mean + ((centred @ vectors) * shrink) @ vectors.T).reshape(-1, *self.shape))
+        return out
+
+    def spectrum(self, label: int | None = None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Mean (D,), eigenvalues (r,) largest first, eigenvectors (D, r) of the source or one of its classes; float64, D = C H W."""
+        if label not in self._spectra:
+            mean, covariance = self._moments(label)
+            values, vectors = torch.linalg.eigh(covariance)
+            rank = len(values) if self.rank is None else self.rank
+            self._spectra[label] = mean, values.flip(0)[:rank].clamp(min=0), vectors.flip(1)[:, :rank].contiguous()
+        return self._spectra[label]
+
+    def _moments(self, label: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+        indices = np.arange(len(self.source))
+        if label is not None:
+            indices = np.flatnonzero(np.asarray(self.source.labels) == label)
+            if not len(indices):
+                raise InputError(f"the source has no image of class {label}; check labels and classes")
+        dimension = int(np.prod(self.shape))
+        mean = torch.zeros(dimension, dtype=torch.float64)
+        for rows in self._rows(indices):
+            mean += rows.sum(0)
+        mean /= len(indices) * (2 if self.source.hflip else 1)
+        covariance = torch.zeros(dimension, dimension, dtype=torch.float64)
+        for rows in self._rows(indices):
+            rows -= mean
+            covariance.addmm_(rows.T, rows)
+        covariance /= len(indices) * (2 if self.source.hflip else 1)
+        return mean, covariance
+
+    def _rows(self, indices: np.ndarray):  # type: ignore[no-untyped-def]
+        """Blocks of images, and of their flips where the source has them, (n, D) float64."""
+        for start in range(0, len(indices), BLOCK):
+            images = stored(self.source.images, indices[start : start + BLOCK], torch.float64, torch.device("cpu"))
+            yield images.flatten(1)
+            if self.source.hflip:
+                yield images.flip(-1).flatten(1)

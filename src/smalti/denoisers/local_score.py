@@ -1,0 +1,37 @@
+"""LocalScore: each pixel from the posterior of the window centred on it (Kamb & Ganguli's LS machine, arXiv 2412.20292).
+
+    D(z, sigma)(k) = sum_i w_k^i x^i(k),   w_k^i ∝ exp(-1/(2 sigma^2) sum_{q in window(k)} (z(q) - x^i(q))^2)
+"""
+
+from __future__ import annotations
+
+from smalti.denoisers.base import WindowDenoiser
+from smalti.engine.collection import PosteriorMeanCollection
+from smalti.engine.windows import Centred
+from smalti.source import Source
+
+__all__ = ["LocalScore"]
+
+
+class LocalScore(WindowDenoiser):
+    """Local score machine: every pixel from its own p x p window, clipped at the borders, at the same place in every image.
+
+    Args:
+        source: the training images.
+        window: odd side p >= 1 of the window, at most the larger side of the image (then rounded up to odd).
+        backend: "auto", "numba", "torch" or "reference".
+
+    Raises:
+        InputError: an even window, or one larger than the images.
+    """
+
+    name = "local-score"
+    paper = "Kamb & Ganguli, An analytic theory of creativity in convolutional diffusion models, LS machine"
+
+    def __init__(self, source: Source, window: int = 7, backend: str = "auto") -> None:
+        self.source, self.window, self.backend = source, window, backend
+        Centred(window).check(source.shape)
+        super().__init__()
+
+    def collection_at(self, level: int) -> PosteriorMeanCollection:
+        return PosteriorMeanCollection(self.source, Centred(self.window), Centred(1), backend=self.backend)

@@ -1,0 +1,56 @@
+"""The nearest training image: what every posterior mean over whole images becomes as sigma goes to 0.
+
+    D(z, sigma) = x^i,  i = argmin |z - x^i|   (the first of equals; with flips, the nearer of an image and its mirror image)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from smalti.core.denoiser import Denoiser
+from smalti.core.errors import InputError
+from smalti.engine.neighbours import nearest
+from smalti.source import Source
+
+__all__ = ["Nearest"]
+
+
+class Nearest(Denoiser):
+    """The nearest training image, at every noise level. Its Jacobian is 0 wherever it exists, and that is the gradient given.
+
+    Args:
+        source: the training images.
+    """
+
+    name = "nearest"
+    paper = "the limit of Niedoba et al., Eq. 4, as sigma goes to 0"
+    opt_outs = {
+        "large_sigma_gives_the_mean": "it does not depend on sigma",
+    }
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.shape, self.num_classes = source.shape, source.num_classes
+
+    def denoise(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        out = z.new_empty(z.shape)
+        for label in [None] if labels is None else labels.unique().tolist():
+            rows = torch.arange(len(z)) if label is None else (labels == label).nonzero()[:, 0]  # type: ignore[union-attr]
+            here = rows.to(z.device)
+            out = out.index_copy(0, here, self._nearest(z.detach()[here], label).to(z))
+        return out + (z - z.detach()) * 0 if z.requires_grad else out
+
+    def _nearest(self, z: torch.Tensor, label: int | None) -> torch.Tensor:
+        indices = None
+        if label is not None:
+            indices = np.flatnonzero(np.asarray(self.source.labels) == label)
+            if not len(indices):
+                raise InputError(f"the source has no image of class {label}; check labels and classes")
+        found = nearest(self.source, z, 1, indices)[0][:, 0].numpy()
+        images = self.source.working(found).to(z.device, z.dtype)
+        if not self.source.hflip:
+            return images
+        mirrored = images.flip(-1)
+        nearer = (z - mirrored).double().square().flatten(1).sum(1) < (z - images).double().square().flatten(1).sum(1)
+        return torch.where(nearer[:, None, None, None], mirrored, images)

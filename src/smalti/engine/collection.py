@@ -1,0 +1,285 @@
+"""A collection of filtered posterior means: the one form that every window-based denoiser has (arXiv 2605.24192).
+
+    w_k^i  ∝  pi_k(i) exp( -1/(2 sigma^2) sum_q Q_k(q) (z(q) - x^i(q))^2 ),   sum_i w_k^i = 1
+    E_k    =  sum_i w_k^i x^i
+    D      =  sum_k R_k * E_k / sum_k R_k
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from smalti.core.denoiser import Denoiser
+from smalti.core.errors import InputError
+from smalti.core.validation import check_labels, check_sigma, check_z
+from smalti.engine.autograd import Composite
+from smalti.engine.backend import Backend, backend_for, backend_names
+from smalti.engine.elements import Selection
+from smalti.engine.match import Match, SamePlace
+from smalti.engine.posterior import Posterior, inspect_posterior, posterior_means
+from smalti.engine.windows import Windows
+from smalti.source import Source
+
+__all__ = ["PosteriorMeanCollection"]
+
+Labels = torch.Tensor | Sequence[int] | int | None
+Images = slice | np.ndarray | Sequence[int] | None
+
+
+class PosteriorMeanCollection(Denoiser):
+    """Queries, responses and a match on a source: a denoiser, and everything about its posteriors.
+
+    Args:
+        source: the images.
+        queries: windows Q_k, what the k-th posterior looks at.
+        responses: windows R_k, which pixels of its mean it contributes; as many as queries, the queries themselves by default.
+        match: which elements a query may be compared with, and their prior weights; the same place in every image by default.
+        backend: "auto", "numba", "torch" or "reference".
+
+    Raises:
+        InputError: windows that do not fit the images, different numbers of queries and responses, a pixel that no response
+            covers (named), a query that no element is admitted to, an unknown backend.
+    """
+
+    name = "collection"
+
+    def __init__(
+        self,
+        source: Source,
+        queries: Windows,
+        responses: Windows | None = None,
+        match: Match | None = None,
+        backend: str = "auto",
+    ) -> None:
+        self.source = source
+        self.queries = queries
+        self.responses = queries if responses is None else responses
+        self.match = SamePlace() if match is None else match
+        self.backend = backend
+        self.shape = source.shape
+        self.num_classes = source.num_classes
+        if backend not in backend_names():
+            raise InputError(f"unknown backend {backend!r}; choose from {', '.join(backend_names())}")
+        self.queries.check(self.shape)
+        self.responses.check(self.shape)
+        self.match.check(self.shape, len(source))
+        self.count = len(self.queries.anchors(self.shape))
+        replies = len(self.responses.anchors(self.shape))
+        if replies != self.count:
+            raise InputError(f"{self.count} queries but {replies} responses; give one response window for each query")
+        self.shifts = self.match.shifts(self.shape)
+        self.admitted = self.match.admitted(self.queries, self.responses, self.shape)
+        if self.admitted is not None and not bool(self.admitted.any(1).all()):
+            alone = int((~self.admitted.any(1)).nonzero()[0])
+            raise InputError(f"the match admits no place for query {alone}; use a smaller window")
+        uncovered = (self.coverage.expand(self.shape) <= 0).nonzero()
+        if len(uncovered):
+            channel, y, x = uncovered[0].tolist()
+            raise InputError(
+                f"no response covers pixel (row {y}, column {x}, channel {channel}), nor {len(uncovered) - 1} others; "
+                "every pixel needs a window with R > 0"
+            )
+
+    @cached_property
+    def coverage(self) -> torch.Tensor:
+        """sum_k R_k, (C or 1, H, W) float64."""
+        factors = self.responses.factors(self.shape)
+        if factors is not None:
+            return torch.outer(factors[0].sum(0), factors[1].sum(0))[None]
+        return self.responses.masks(self.shape).sum(0)
+
+    # ------------------------------------------------------------------------------------------------------ denoising
+
+    def denoise(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        if torch.is_grad_enabled() and z.requires_grad and self.backend_on(z.device).differentiable:
+            return self.composite(z, sigma, labels)
+        return Composite.apply(z, sigma, labels, self)
+
+    def composite(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        """D(z) in float64, on checked input."""
+        backend = self.backend_on(z.device)
+        parts = [(rows, backend.both_phases(self, z[rows], sigma[rows], chosen)) for rows, chosen in self._groups(labels, len(z))]
+        return self.divide(_by_row(parts, len(z)))
+
+    def divide(self, numerator: torch.Tensor) -> torch.Tensor:
+        """numerator / sum_k R_k: the last step after merging numerators, (B, C, H, W)."""
+        return numerator / self.coverage.to(numerator.device)
+
+    def backend_on(self, device: torch.device) -> Backend:
+        """The backend that serves z on `device`."""
+        return backend_for(self.backend, self, device)
+
+    # ----------------------------------------------------------------------------------------- the two phases, by parts
+
+    def log_normalisers(
+        self, z: torch.Tensor, sigma: float | torch.Tensor, labels: Labels = None, images: Images = None
+    ) -> torch.Tensor:
+        """Phase 1: log sum_i pi_k(i) exp(-1/(2 sigma^2) sum_q Q_k(q) (z(q) - x^i(q))^2) over a part of the source.
+
+        Args:
+            z, sigma, labels: as for a call.
+            images: the part: a slice or indices of stored images; all by default.
+
+        Returns:
+            (B, K) float64. Parts that do not overlap merge by `torch.logaddexp`. -infinity where a part has no image of the class.
+        """
+        z, levels, classes = self._checked(z, sigma, labels)
+        backend = self.backend_on(z.device)
+        empty = z.new_full((len(z), self.count), -torch.inf, dtype=torch.float64)
+        parts = [
+            (rows, backend.log_normalisers(self, z[rows], levels[rows], chosen))
+            for rows, chosen in self._groups(classes, len(z), images)
+            if len(chosen)
+        ]
+        return _by_row(parts, len(z), empty)
+
+    def numerator(
+        self,
+        z: torch.Tensor,
+        sigma: float | torch.Tensor,
+        log_normalisers: torch.Tensor,
+        labels: Labels = None,
+        images: Images = None,
+    ) -> torch.Tensor:
+        """Phase 2: sum_k R_k * sum_i w_k^i x^i over a part of the source, with the log-normalisers of all of it.
+
+        Returns:
+            (B, C, H, W) float64. Parts merge by addition; `divide` makes the composite of the sum.
+        """
+        z, levels, classes = self._checked(z, sigma, labels)
+        backend = self.backend_on(z.device)
+        parts = [
+            (rows, backend.numerator(self, z[rows], levels[rows], log_normalisers[rows], chosen))
+            for rows, chosen in self._groups(classes, len(z), images)
+            if len(chosen)
+        ]
+        return _by_row(parts, len(z), torch.zeros_like(z, dtype=torch.float64))
+
+    # ------------------------------------------------------------------------------------------------ derivatives
+
+    def jacobian_product(
+        self,
+        z: torch.Tensor,
+        sigma: float | torch.Tensor,
+        direction: torch.Tensor,
+        labels: Labels = None,
+        transpose: bool = False,
+    ) -> torch.Tensor:
+        """The Jacobian dD/dz times a direction (`transpose`: a direction times the Jacobian), exactly.
+
+        Args:
+            z, sigma, labels: as for a call.
+            direction: (B, C, H, W).
+            transpose: False gives the directional derivative of D, True the gradient of <direction, D(z)>.
+
+        Returns:
+            (B, C, H, W) float64.
+        """
+        z, levels, classes = self._checked(z, sigma, labels)
+        coverage = self.coverage.to(z.device)
+        direction = direction.double() / coverage if transpose else direction.double()
+        backend = self.backend_on(z.device)
+        if backend.differentiable:  # the reference has no covariance product of its own: autograd is its specification
+            return self._jacobian_product_by_autograd(z, levels, direction * coverage if transpose else direction, classes, transpose)
+        parts = [
+            (rows, backend.covariance_product(self, z[rows], levels[rows], direction[rows], chosen, transpose))
+            for rows, chosen in self._groups(classes, len(z))
+        ]
+        product = _by_row(parts, len(z)) / levels.to(z.device)[:, None, None, None] ** 2
+        return product if transpose else product / coverage
+
+    def _jacobian_product_by_autograd(
+        self, z: torch.Tensor, sigma: torch.Tensor, direction: torch.Tensor, labels: torch.Tensor | None, transpose: bool
+    ) -> torch.Tensor:
+        def function(point: torch.Tensor) -> torch.Tensor:
+            return self.composite(point, sigma, labels)
+
+        with torch.enable_grad():
+            product = torch.autograd.functional.vjp if transpose else torch.autograd.functional.jvp
+            return product(function, z.detach().double(), direction)[1]
+
+    # --------------------------------------------------------------------------------------- looking at the posteriors
+
+    def posterior(
+        self, z: torch.Tensor, sigma: float | torch.Tensor, queries: Sequence[int], top: int = 10, labels: Labels = None
+    ) -> Posterior:
+        """The posteriors of chosen queries: log-normaliser, effective number of images, and the heaviest elements.
+
+        Args:
+            z, sigma, labels: as for a call.
+            queries: numbers k of queries, in the order of `anchors`.
+            top: how many elements to list; no more than there are.
+
+        Returns:
+            `Posterior`, with axes (B, len(queries), ...).
+
+        Raises:
+            InputError: a query number out of range, top < 1.
+        """
+        z, levels, classes = self._checked(z, sigma, labels)
+        if top < 1:
+            raise InputError(f"top must be at least 1, not {top}")
+        return inspect_posterior(self, z, levels, self._query_numbers(queries), top, self._groups(classes, len(z)))
+
+    def means(
+        self, z: torch.Tensor, sigma: float | torch.Tensor, queries: Sequence[int], labels: Labels = None
+    ) -> torch.Tensor:
+        """Posterior means E_k of chosen queries, whole images: (B, len(queries), C, H, W) in the dtype of z."""
+        z, levels, classes = self._checked(z, sigma, labels)
+        return posterior_means(self, z, levels, self._query_numbers(queries), self._groups(classes, len(z))).to(z.dtype)
+
+    @property
+    def anchors(self) -> torch.Tensor:
+        """(K, 2) int64: the pixel (row, column) of each query; for crops their first pixel."""
+        return self.queries.anchors(self.shape)
+
+    # ------------------------------------------------------------------------------------------------------- helpers
+
+    def _checked(
+        self, z: torch.Tensor, sigma: float | torch.Tensor, labels: Labels
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        check_z(z, self.shape)
+        return z.detach(), check_sigma(sigma, len(z)), check_labels(labels, len(z), self.num_classes)
+
+    def _query_numbers(self, queries: Sequence[int]) -> torch.Tensor:
+        numbers = torch.as_tensor(queries, dtype=torch.int64).reshape(-1)
+        if not len(numbers) or int(numbers.min()) < 0 or int(numbers.max()) >= self.count:
+            raise InputError(f"queries are numbered 0 to {self.count - 1}; got {numbers.tolist()}")
+        return numbers
+
+    def _groups(
+        self, labels: torch.Tensor | None, batch: int, images: Images = None
+    ) -> list[tuple[torch.Tensor, Selection]]:
+        """Rows of the batch that share a selection of images, with it."""
+        if labels is None:
+            return [(torch.arange(batch), self._selection(None, images))]
+        classes = labels.unique().tolist()
+        return [((labels == c).nonzero()[:, 0], self._selection(c, images)) for c in classes]
+
+    def _selection(self, label: int | None, images: Images) -> Selection:
+        count = len(self.source)
+        indices = np.arange(count) if images is None else np.sort(np.arange(count)[images])
+        if label is not None:
+            assert self.source.labels is not None
+            indices = indices[np.asarray(self.source.labels)[indices] == label]
+        log_priors = np.zeros(len(indices))
+        if self.match.weights is not None:
+            weights = np.asarray(torch.as_tensor(self.match.weights, dtype=torch.float64))[indices]
+            indices, log_priors = indices[weights > 0], np.log(weights[weights > 0])
+        if not len(indices) and images is None:
+            raise InputError(f"the source has no image of class {label} to compare with; check labels, classes and weights")
+        return Selection(indices, log_priors)
+
+
+def _by_row(parts: list[tuple[torch.Tensor, torch.Tensor]], batch: int, empty: torch.Tensor | None = None) -> torch.Tensor:
+    """Results of groups of rows, put back in the order of the batch."""
+    if len(parts) == 1 and len(parts[0][0]) == batch:
+        return parts[0][1]
+    out = empty if empty is not None else parts[0][1].new_empty((batch, *parts[0][1].shape[1:]))
+    for rows, values in parts:
+        out = out.index_copy(0, rows.to(out.device), values.to(out.device))
+    return out

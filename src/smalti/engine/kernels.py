@@ -1,0 +1,502 @@
+"""The compiled loops of the `numba` backend. Each works on one chunk of the source, releases the GIL and shares nothing.
+
+Boxes. An image is laid out flat, row after row, on a canvas of row length `stride`; whatever lies outside the image is 0. There
+the sum over every a x b window is two one-dimensional sliding sums, first along columns (step `stride`), then along rows (step 1),
+and a sliding sum of width p takes floor(log2 p) passes of plain additions:
+
+    S_1[i] = x[i],   S_2w[i] = S_w[i] + S_w[i + w step],   S_2w+1[i] = S_2w[i] + x[i + 2w step]
+
+So the cost hardly depends on p, nothing is ever subtracted (a running sum would cancel), and the lanes of the processor hold
+neighbouring pixels. Window k = (ay, ax) has its result at ay * stride + ax; the entries between the rows of windows are
+meaningless and get no weight.
+
+Logits are in base 2: l = log2(prior) - S * scale with scale = log2(e) / (2 sigma^2), in the units of the stored images,
+uint8 ones about their middle: u - 127.5. `real` is float32, or float64 where sigma is so small that float32 distances would not do: the type of the arrays decides.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from smalti.engine.exp2 import SMALLEST as _SMALLEST
+from smalti.engine.exp2 import exp2
+
+__all__ = [
+    "box_covariance",
+    "box_normalisers",
+    "box_numerator",
+    "full_distances",
+    "full_numerator",
+]
+
+SMALLEST = np.float32(_SMALLEST)
+BLOCK = 8  # images that are laid out, and stay in the L2 cache, at a time
+
+plain = numba.njit(nogil=True, cache=True, fastmath={"contract"})
+# for sums whose order may be changed; never for code that meets infinities or `exp2` (whose rounding must stay as written)
+reordered = numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
+
+
+# ---------------------------------------------------------------------------------------------------------------- box sums
+
+
+@plain
+def _double(out: Any, a: Any, b: Any, n: int) -> None:
+    for i in range(n):
+        out[i] = a[i] + b[i]
+
+
+@plain
+def _double_and_one(out: Any, a: Any, b: Any, x: Any, n: int) -> None:
+    for i in range(n):
+        out[i] = a[i] + b[i] + x[i]
+
+
+@plain
+def sliding_sum(x: Any, width: int, step: int, n: int, ping: Any, pong: Any) -> Any:
+    """out[i] = sum_{j < width} x[i + j step], i < n; the result is x (width 1), ping or pong. Reads n + (width - 1) step entries."""
+    if width == 1:
+        return x
+    top = 0
+    while (width >> (top + 1)) > 0:
+        top += 1
+    have = 1
+    source, target, spare = x, ping, pong
+    for bit in range(top - 1, -1, -1):
+        after = width >> bit
+        count = n + (width - after) * step
+        if after & 1:
+            _double_and_one(target, source, source[have * step :], x[(after - 1) * step :], count)
+        else:
+            _double(target, source, source[have * step :], count)
+        have = after
+        source, target, spare = target, spare, target
+    return source
+
+
+@plain
+def box_sum(x: Any, height: int, width: int, stride: int, n: int, work: Any) -> Any:
+    """Sums over height x width boxes: out[i] = sum over x[i + j stride + k], i < n. `work` has four rows; x is left as it is."""
+    columns = sliding_sum(x, height, stride, n + width - 1, work[0], work[1])
+    return sliding_sum(columns, width, 1, n, work[2], work[3])
+
+
+# ------------------------------------------------------------------------------------------------- from images to logits
+
+
+@plain
+def _copy(pixels: Any, offset: Any, out: Any) -> None:
+    """out = pixels - offset; uint8 pixels become multiples of 1/2 about 0, exactly."""
+    real = type(offset)
+    for i in range(pixels.shape[0]):
+        out[i] = real(pixels[i]) - offset
+
+
+@plain
+def _copy_row(pixels: Any, offset: Any, out: Any) -> None:
+    """As `_copy`, eight at a time, loads before stores: rows are too short for LLVM's own vector loop."""
+    real = type(offset)
+    n, i, one = np.uint64(pixels.shape[0]), np.uint64(0), np.uint64(1)
+    while i + np.uint64(8) <= n:
+        i1 = i + one
+        i2 = i1 + one
+        i3 = i2 + one
+        i4 = i3 + one
+        i5 = i4 + one
+        i6 = i5 + one
+        i7 = i6 + one
+        x0, x1, x2, x3 = pixels[i], pixels[i1], pixels[i2], pixels[i3]
+        x4, x5, x6, x7 = pixels[i4], pixels[i5], pixels[i6], pixels[i7]
+        out[i], out[i1], out[i2], out[i3] = real(x0) - offset, real(x1) - offset, real(x2) - offset, real(x3) - offset
+        out[i4], out[i5], out[i6], out[i7] = real(x4) - offset, real(x5) - offset, real(x6) - offset, real(x7) - offset
+        i += np.uint64(8)
+    while i < n:
+        out[i] = real(pixels[i]) - offset
+        i += one
+
+
+@plain
+def _lay_out(image: Any, offset: Any, height: int, width: int, stride: int, first: int, canvas: Any) -> None:
+    """image - offset (C, H W) -> canvas (C, length), zero outside the image; pixel (y, x) at first + y stride + x."""
+    for c in range(image.shape[0]):
+        if stride == width:
+            _copy(image[c], offset, canvas[c, first : first + height * width])
+        else:
+            for y in range(height):
+                begin = first + y * stride
+                _copy_row(image[c, y * width : (y + 1) * width], offset, canvas[c, begin : begin + width])
+
+
+@plain
+def _difference(image: Any, z: Any, begin: int, out: Any, n: int) -> None:
+    """out[i] = sum_c (z[c, begin + i] - image[c, begin + i])^2."""
+    channels = z.shape[0]
+    end = begin + n
+    if channels == 3:
+        z0, z1, z2 = z[0, begin:end], z[1, begin:end], z[2, begin:end]
+        x0, x1, x2 = image[0, begin:end], image[1, begin:end], image[2, begin:end]
+        for i in range(n):
+            d0 = z0[i] - x0[i]
+            d1 = z1[i] - x1[i]
+            d2 = z2[i] - x2[i]
+            out[i] = d0 * d0 + d1 * d1 + d2 * d2
+        return
+    for c in range(channels):
+        zc, xc = z[c, begin:end], image[c, begin:end]
+        if c == 0:
+            for i in range(n):
+                d = zc[i] - xc[i]
+                out[i] = d * d
+        else:
+            for i in range(n):
+                d = zc[i] - xc[i]
+                out[i] += d * d
+
+
+@plain
+def _logits(sums: Any, scale: Any, log_prior: Any, out: Any, n: int) -> None:
+    for k in range(n):
+        out[k] = log_prior - sums[k] * scale
+
+
+@plain
+def _raise_to(highest: Any, values: Any, n: int) -> None:
+    for k in range(n):
+        highest[k] = max(highest[k], values[k])
+
+
+@plain
+def _rescale(total: Any, before: Any, after: Any, n: int) -> None:
+    for k in range(n):
+        total[k] *= exp2(np.float32(before[k] - after[k]))
+
+
+@plain
+def _add_weights(total: Any, logits: Any, reference: Any, n: int) -> bool:
+    """total += 2^(logits - reference); whether anything was added."""
+    alive = np.int32(0)
+    for k in range(n):
+        gap = np.float32(logits[k] - reference[k])
+        total[k] += exp2(gap)
+        alive |= np.int32(gap >= SMALLEST)
+    return alive != 0
+
+
+@plain
+def _weights(logits: Any, log_normaliser: Any, out: Any, n: int) -> bool:
+    """out = 2^(logits - log_normaliser); whether any of it is more than 0."""
+    alive = np.int32(0)
+    for k in range(n):
+        gap = np.float32(logits[k] - log_normaliser[k])
+        out[k] = exp2(gap)
+        alive |= np.int32(gap >= SMALLEST)
+    return alive != 0
+
+
+@plain
+def box_normalisers(
+    images: Any,
+    offset: Any,
+    elements: Any,
+    log_priors: Any,
+    z: Any,
+    scales: Any,
+    layout: Any,
+    highest: Any,
+    totals: Any,
+    alive: Any,
+) -> None:
+    """Phase 1 on one chunk: per query window, the running maximum of the logits and the sum of 2^(logit - maximum).
+
+    Args:
+        images: (N, C, H W) uint8 or float32, the stored source.
+        offset: real, what is subtracted from stored values: 127.5, or 0 for float32 sources.
+        elements: (n,) indices of the chunk's images.
+        log_priors: (n,) real, log2 of the prior.
+        z: (B, C, length) real, the noisy images laid out on canvases.
+        scales: (B,) real, log2(e) / (2 sigma^2).
+        layout: integers (height, width, stride, first, box height, box width, box first, windows).
+        highest, totals: (B, windows) real, results.
+        alive: (B, n) uint8, results: 0 where every weight of the image underflows to 0 against the running maxima, and so
+            against the final normalisers.
+    """
+    height, width, stride, first, box_height, box_width, box_first, windows = layout
+    channels, length = z.shape[1], z.shape[2]
+    block = np.zeros((BLOCK, channels, length), z.dtype)
+    logits = np.empty((BLOCK, windows), z.dtype)
+    work = np.empty((5, length), z.dtype)
+    reference = np.empty(windows, z.dtype)
+    reach = windows + (box_height - 1) * stride + box_width - 1
+    for start in range(0, elements.shape[0], BLOCK):
+        count = min(BLOCK, elements.shape[0] - start)
+        for j in range(count):
+            _lay_out(images[elements[start + j]], offset, height, width, stride, first, block[j])
+        for b in range(z.shape[0]):
+            reference[:] = highest[b]
+            for j in range(count):
+                _difference(block[j], z[b], box_first, work[4], reach)
+                sums = box_sum(work[4], box_height, box_width, stride, windows, work)
+                _logits(sums, scales[b], log_priors[start + j], logits[j], windows)
+                _raise_to(reference, logits[j], windows)
+            _rescale(totals[b], highest[b], reference, windows)
+            for j in range(count):
+                alive[b, start + j] = _add_weights(totals[b], logits[j], reference, windows)
+            highest[b, :] = reference
+
+
+@plain
+def _accumulate(out: Any, weights: Any, image: Any, begin: int, n: int) -> None:
+    """out[c, i] += weights[i] image[c, begin + i]."""
+    for c in range(image.shape[0]):
+        oc, xc = out[c], image[c, begin : begin + n]
+        for i in range(n):
+            oc[i] += weights[i] * xc[i]
+
+
+@plain
+def box_numerator(
+    images: Any,
+    offset: Any,
+    elements: Any,
+    log_priors: Any,
+    z: Any,
+    scales: Any,
+    layout: Any,
+    response: Any,
+    log_normalisers: Any,
+    alive: Any,
+    numerator: Any,
+) -> None:
+    """Phase 2 on one chunk: sum over windows and images of response * weight * image.
+
+    Args:
+        images, offset, elements, log_priors, z, scales, layout: as for `box_normalisers`.
+        response: integers (box height, box width, lead): pixel i collects the windows lead before it, i - lead + (box).
+        log_normalisers: (B, windows) real, base 2; +infinity where there is no window.
+        alive: (B, n) uint8 from phase 1 (or ones): images that weigh nothing are passed over.
+        numerator: (B, C, pixels) real, result, on rows of length `stride`, in the units of the stored images.
+    """
+    height, width, stride, first, box_height, box_width, box_first, windows = layout
+    response_height, response_width, lead = response
+    channels, length = z.shape[1], z.shape[2]
+    pixels = (height - 1) * stride + width
+    canvas = np.zeros((channels, length), z.dtype)
+    work = np.empty((5, max(length, lead + windows + pixels + stride * response_height)), z.dtype)
+    logits = np.empty(windows, z.dtype)
+    weights = np.zeros(max(lead + windows, pixels + response_height * stride + response_width), z.dtype)
+    inside = weights[lead : lead + windows]
+    reach = windows + (box_height - 1) * stride + box_width - 1
+    for j in range(elements.shape[0]):
+        laid_out = False
+        for b in range(z.shape[0]):
+            if not alive[b, j]:
+                continue
+            if not laid_out:
+                _lay_out(images[elements[j]], offset, height, width, stride, first, canvas)
+                laid_out = True
+            _difference(canvas, z[b], box_first, work[4], reach)
+            sums = box_sum(work[4], box_height, box_width, stride, windows, work)
+            _logits(sums, scales[b], log_priors[j], logits, windows)
+            if not _weights(logits, log_normalisers[b], inside, windows):
+                continue
+            composite = box_sum(weights, response_height, response_width, stride, pixels, work)
+            _accumulate(numerator[b], composite, canvas, first, pixels)
+
+
+# -------------------------------------------------------------------------------------------------- derivatives of boxes
+
+
+@plain
+def _inner_product(direction: Any, image: Any, begin: int, out: Any, n: int) -> None:
+    """out[i] = sum_c direction[c, begin + i] image[c, begin + i]."""
+    for c in range(image.shape[0]):
+        ac, xc = direction[c, begin : begin + n], image[c, begin : begin + n]
+        if c == 0:
+            for i in range(n):
+                out[i] = ac[i] * xc[i]
+        else:
+            for i in range(n):
+                out[i] += ac[i] * xc[i]
+
+
+@plain
+def _add_moments(mass: Any, mean: Any, weights: Any, values: Any, n: int) -> None:
+    for k in range(n):
+        mass[k] += weights[k]
+        mean[k] += weights[k] * values[k]
+
+
+@plain
+def _centre(weights: Any, values: Any, mean: Any, n: int) -> None:
+    for k in range(n):
+        weights[k] *= values[k] - mean[k]
+
+
+@plain
+def box_covariance(
+    images: Any,
+    offset: Any,
+    elements: Any,
+    log_priors: Any,
+    z: Any,
+    scales: Any,
+    layout: Any,
+    inner: Any,
+    outer: Any,
+    direction: Any,
+    log_normalisers: Any,
+    means: Any,
+    centred: bool,
+    mass: Any,
+    numerator: Any,
+) -> None:
+    """Posterior covariances times a direction, on one chunk; two passes, so that nothing cancels.
+
+    With u_k^i = <inner window k * direction, image i>: first (`centred` False) mass_k = sum_i w_k^i and means_k = sum_i w_k^i u_k^i,
+    then (`centred` True, `means` now the mean) numerator += sum_k outer window k * sum_i w_k^i (u_k^i - mean_k) image i.
+
+    Args:
+        inner: integers (box height, box width, first): where window 0 of the inner product begins on the canvas.
+        outer: integers (box height, box width, lead): as `response` of `box_numerator`.
+        direction: (B, C, length) float64, laid out as z.
+        others: as for `box_numerator`, float64.
+    """
+    height, width, stride, first, box_height, box_width, box_first, windows = layout
+    inner_height, inner_width, inner_first = inner
+    outer_height, outer_width, lead = outer
+    channels, length = z.shape[1], z.shape[2]
+    pixels = (height - 1) * stride + width
+    canvas = np.zeros((channels, length), z.dtype)
+    work = np.empty((5, max(length, lead + windows + pixels + stride * outer_height)), z.dtype)
+    logits = np.empty(windows, z.dtype)
+    weights = np.zeros(max(lead + windows, pixels + outer_height * stride + outer_width), z.dtype)
+    inside = weights[lead : lead + windows]
+    reach = windows + (box_height - 1) * stride + box_width - 1
+    inner_reach = windows + (inner_height - 1) * stride + inner_width - 1
+    for j in range(elements.shape[0]):
+        _lay_out(images[elements[j]], offset, height, width, stride, first, canvas)
+        for b in range(z.shape[0]):
+            _difference(canvas, z[b], box_first, work[4], reach)
+            sums = box_sum(work[4], box_height, box_width, stride, windows, work)
+            _logits(sums, scales[b], log_priors[j], logits, windows)
+            _weights(logits, log_normalisers[b], inside, windows)
+            _inner_product(direction[b], canvas, inner_first, work[4], inner_reach)
+            values = box_sum(work[4], inner_height, inner_width, stride, windows, work)
+            if centred:
+                _centre(inside, values, means[b], windows)
+                composite = box_sum(weights, outer_height, outer_width, stride, pixels, work)
+                _accumulate(numerator[b], composite, canvas, first, pixels)
+            else:
+                _add_moments(mass[b], means[b], inside, values, windows)
+
+
+# ---------------------------------------------------------------------------------------------- one window: the whole image
+
+TILE = 512  # pixels whose float32 sum is then carried in float64
+
+
+@reordered
+def _tile_distances(x: Any, z0: Any, z1: Any, z2: Any, z3: Any) -> Any:
+    s0 = x.dtype.type(0)
+    s1 = x.dtype.type(0)
+    s2 = x.dtype.type(0)
+    s3 = x.dtype.type(0)
+    for i in range(x.shape[0]):
+        d0 = x[i] - z0[i]
+        d1 = x[i] - z1[i]
+        d2 = x[i] - z2[i]
+        d3 = x[i] - z3[i]
+        s0 += d0 * d0
+        s1 += d1 * d1
+        s2 += d2 * d2
+        s3 += d3 * d3
+    return s0, s1, s2, s3
+
+
+@reordered
+def _tile_distance(x: Any, z: Any) -> Any:
+    s = x.dtype.type(0)
+    for i in range(x.shape[0]):
+        d = x[i] - z[i]
+        s += d * d
+    return s
+
+
+@plain
+def full_distances(images: Any, offset: Any, elements: Any, z: Any, distances: Any) -> None:
+    """Squared distances of whole images: distances[b, j] = |z_b - image_{elements[j]}|^2 in stored units.
+
+    Args:
+        images: (N, D) uint8 or float32.
+        elements: (n,) indices.
+        z: (B, D) real.
+        distances: (B, n) float64, result; summed in `real` within tiles of 512 pixels, in float64 across them.
+    """
+    batch, dimension = z.shape
+    x = np.empty(TILE, z.dtype)
+    for j in range(elements.shape[0]):
+        image = images[elements[j]]
+        for start in range(0, dimension, TILE):
+            stop = min(start + TILE, dimension)
+            tile = x[: stop - start]
+            _copy(image[start:stop], offset, tile)
+            b = 0
+            while b + 4 <= batch:
+                s0, s1, s2, s3 = _tile_distances(
+                    tile, z[b, start:stop], z[b + 1, start:stop], z[b + 2, start:stop], z[b + 3, start:stop]
+                )
+                distances[b, j] += s0
+                distances[b + 1, j] += s1
+                distances[b + 2, j] += s2
+                distances[b + 3, j] += s3
+                b += 4
+            while b < batch:
+                distances[b, j] += _tile_distance(tile, z[b, start:stop])
+                b += 1
+
+
+@plain
+def _add_four(out: Any, x0: Any, x1: Any, x2: Any, x3: Any, w0: Any, w1: Any, w2: Any, w3: Any) -> None:
+    for i in range(out.shape[0]):
+        out[i] += (w0 * x0[i] + w1 * x1[i]) + (w2 * x2[i] + w3 * x3[i])
+
+
+@plain
+def full_numerator(images: Any, offset: Any, elements: Any, weights: Any, numerator: Any) -> None:
+    """numerator[b] += sum_j weights[b, j] image_{elements[j]}, for the elements that weigh anything.
+
+    Args:
+        images: (N, D) uint8 or float32.
+        elements: (n,) indices.
+        weights: (B, n) real.
+        numerator: (B, D) real, result, in stored units.
+    """
+    batch, dimension = numerator.shape
+    kept = np.empty(4, np.int64)
+    x = np.zeros((4, TILE), numerator.dtype)
+    j = 0
+    while j < elements.shape[0]:
+        found = 0
+        while j < elements.shape[0] and found < 4:
+            heavy = False
+            for b in range(batch):
+                heavy = heavy or weights[b, j] > 0
+            if heavy:
+                kept[found] = j
+                found += 1
+            j += 1
+        if found == 0:
+            break
+        for start in range(0, dimension, TILE):
+            stop = min(start + TILE, dimension)
+            for f in range(found):
+                _copy(images[elements[kept[f]], start:stop], offset, x[f])
+            for b in range(batch):
+                w0 = weights[b, kept[0]]
+                w1 = weights[b, kept[1]] if found > 1 else weights.dtype.type(0)
+                w2 = weights[b, kept[2]] if found > 2 else weights.dtype.type(0)
+                w3 = weights[b, kept[3]] if found > 3 else weights.dtype.type(0)
+                _add_four(numerator[b, start:stop], x[0], x[1], x[2], x[3], w0, w1, w2, w3)

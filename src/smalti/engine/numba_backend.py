@@ -1,0 +1,424 @@
+"""The `numba` backend: compiled loops on the CPU for boxes at the same place (`Full`, `Crops`, `Centred`), on threads.
+
+Geometry and merging are here, the loops in `kernels`. A flip is done to z instead of to every image: the distance between z and the
+flipped image is that between the flipped z and the image, so a source with flips costs twice, and no image is moved.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from smalti.engine import kernels
+from smalti.engine.backend import Backend
+from smalti.engine.elements import Selection
+from smalti.engine.precision import FULL_ERROR, WINDOW_ERROR, double
+from smalti.engine.threads import in_order
+from smalti.engine.torch_backend import TorchBackend
+
+if TYPE_CHECKING:
+    from smalti.engine.collection import PosteriorMeanCollection
+    from smalti.engine.windows import Boxes
+
+__all__ = ["NumbaBackend"]
+
+CHUNK = 1024  # images; fixed, so that results do not depend on the number of threads
+LOG2E = 1 / math.log(2)
+LOWEST = -126.0  # bits: weights below are 0
+TRUSTED_GAP = 40.0  # bits: a float32 error below this cannot turn a weight that underflows (126 bits) into one that matters
+
+
+class _Geometry:
+    """Where everything lies on the canvas (see `kernels`): queries `box`, responses `reply`, on one grid of anchors."""
+
+    def __init__(self, box: Boxes, reply: Boxes, shape: tuple[int, int, int]) -> None:
+        _, self.height, self.width = shape
+        self.box, self.reply = box, reply
+        rows, columns = box.rows, box.columns
+        top = max(0, -box.top, -reply.top)
+        left = max(0, -box.left, -reply.left)
+        right = max(0, columns - 1 + max(box.right, reply.right) - self.width)
+        bottom = max(0, rows - 1 + max(box.bottom, reply.bottom) - self.height)
+        # wide enough that what leaves a row on one side meets only zeros, for window sums and for their transposes
+        self.stride = max(
+            self.width + max(left, right),
+            columns + max(box.right, reply.right) - 1,
+            self.width - min(box.left, reply.left),
+        )
+        self.first = left + top * self.stride
+        self.windows = (rows - 1) * self.stride + columns
+        self.pixels = (self.height - 1) * self.stride + self.width
+        self.length = left + (top + self.height + bottom + 1) * self.stride + max(box.right, 0) + self.stride
+        self.layout = (
+            self.height,
+            self.width,
+            self.stride,
+            self.first,
+            box.bottom - box.top,
+            box.right - box.left,
+            self._start(box),
+            self.windows,
+        )
+
+    def _start(self, box: Boxes) -> int:
+        """Where the box of the first anchor begins on the canvas."""
+        return self.first + box.top * self.stride + box.left
+
+    def inner(self, box: Boxes) -> tuple[int, int, int]:
+        return box.bottom - box.top, box.right - box.left, self._start(box)
+
+    def outer(self, box: Boxes) -> tuple[int, int, int]:
+        """Pixel q lies in the boxes of the anchors q - (bottom - 1, right - 1) .. q - (top, left)."""
+        return box.bottom - box.top, box.right - box.left, (box.bottom - 1) * self.stride + box.right - 1
+
+    def on_canvas(self, images: np.ndarray, dtype: type) -> np.ndarray:
+        """(B, C, H, W) -> (B, C, length), zero outside."""
+        canvas = np.zeros((*images.shape[:2], self.length), dtype)
+        rows = canvas[..., self.first : self.first + self.height * self.stride]
+        rows.reshape(*images.shape[:2], self.height, self.stride)[..., : self.width] = images
+        return canvas
+
+    def spread(self, values: np.ndarray, fill: float) -> np.ndarray:
+        """(B, K) -> (B, windows): windows at their places, `fill` between the rows."""
+        grid = np.full((len(values), self.box.rows, self.stride), fill)
+        grid[..., : self.box.columns] = values.reshape(len(values), self.box.rows, self.box.columns)
+        return np.ascontiguousarray(grid.reshape(len(values), -1)[:, : self.windows])
+
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """(B, windows) -> (B, K)."""
+        grid = np.zeros((len(values), self.box.rows * self.stride), values.dtype)
+        grid[:, : self.windows] = values
+        grid = grid.reshape(len(values), self.box.rows, self.stride)
+        return grid[..., : self.box.columns].reshape(len(values), -1)
+
+    def crop(self, values: np.ndarray) -> np.ndarray:
+        """(B, C, pixels) -> (B, C, H, W)."""
+        grid = np.zeros((*values.shape[:2], self.height * self.stride), values.dtype)
+        grid[..., : self.pixels] = values
+        return grid.reshape(*values.shape[:2], self.height, self.stride)[..., : self.width]
+
+    def mirror(self, values: np.ndarray) -> np.ndarray:
+        """(B, K) of the flipped image -> (B, K) in the places of the unflipped windows."""
+        return values.reshape(len(values), self.box.rows, self.box.columns)[..., ::-1].reshape(len(values), -1)
+
+
+class NumbaBackend(Backend):
+    name = "numba"
+
+    def unsupported(self, collection: PosteriorMeanCollection, device: torch.device) -> str | None:
+        if device.type != "cpu":
+            return f"it computes on the CPU, and z is on {device}"
+        boxes = collection.queries.boxes(collection.shape), collection.responses.boxes(collection.shape)
+        if boxes[0] is None or boxes[1] is None:
+            return "it knows boxes only (Full, Crops, Centred)"
+        if (boxes[0].rows, boxes[0].columns) != (boxes[1].rows, boxes[1].columns):
+            return "its queries and responses must lie on one grid"
+        if collection.shifts != [(0, 0)]:
+            return "it compares the same place only"
+        if collection.source.hflip and not all(box.mirrored(collection.shape[2]) for box in boxes if box):
+            return "these windows are not symmetric under the flips of the source"
+        return None
+
+    def log_normalisers(
+        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+    ) -> torch.Tensor:
+        return torch.from_numpy(_program(collection, z, sigma, selection).normalisers())
+
+    def numerator(
+        self,
+        collection: PosteriorMeanCollection,
+        z: torch.Tensor,
+        sigma: torch.Tensor,
+        log_normalisers: torch.Tensor,
+        selection: Selection,
+    ) -> torch.Tensor:
+        program = _program(collection, z, sigma, selection)
+        return torch.from_numpy(program.numerator(log_normalisers.double().cpu().numpy()))
+
+    def both_phases(
+        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+    ) -> torch.Tensor:
+        program = _program(collection, z, sigma, selection)
+        return torch.from_numpy(program.numerator(program.normalisers()))
+
+    def covariance_product(
+        self,
+        collection: PosteriorMeanCollection,
+        z: torch.Tensor,
+        sigma: torch.Tensor,
+        direction: torch.Tensor,
+        selection: Selection,
+        transpose: bool,
+    ) -> torch.Tensor:
+        program = _program(collection, z, sigma, selection)
+        if not isinstance(program, _BoxProgram):  # one window: plain matrix products are as fast
+            return TorchBackend().covariance_product(collection, z, sigma, direction, selection, transpose)
+        return torch.from_numpy(program.covariance_product(direction.double().numpy(), transpose))
+
+
+def _program(
+    collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+) -> _BoxProgram | _FullProgram:
+    box, reply = collection.queries.boxes(collection.shape), collection.responses.boxes(collection.shape)
+    assert box is not None
+    assert reply is not None
+    whole = collection.queries.masks(collection.shape).numel() == z[0, 0].numel() and box == reply
+    return (_FullProgram if whole else _BoxProgram)(collection, z, sigma, selection)
+
+
+class _Program:
+    """What the two kinds share: z with its flips in stored units, scales, chunks.
+
+    Stored units: uint8 images count as u - 127.5 = 127.5 x, float32 ones as they are; both are multiples of the working scale.
+    """
+
+    def __init__(
+        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+    ) -> None:
+        self.collection, self.selection = collection, selection
+        self.flips = 2 if collection.source.hflip else 1
+        self.batch = len(z)
+        images = np.asarray(collection.source.images)
+        self.unit = self.offset = 127.5 if images.dtype == np.uint8 else 1.0
+        if images.dtype != np.uint8:
+            self.offset = 0.0
+        self.images = images.reshape(len(images), images.shape[1], -1)
+        self.images.flags.writeable = False  # one compiled type for arrays in memory and on disk
+        self.z = self.with_flips(z.detach().double().numpy() * self.unit)
+        self.scales = np.tile(LOG2E / (2 * sigma.numpy() ** 2 * self.unit**2), self.flips)
+        self.log_priors = selection.log_priors * LOG2E
+
+    def with_flips(self, images: np.ndarray) -> np.ndarray:
+        """(B, C, H, W) -> (flips B, C, H, W): the images, then their mirror images."""
+        return np.concatenate([images, images[..., ::-1]]) if self.flips == 2 else images
+
+    def fold(self, images: np.ndarray) -> np.ndarray:
+        """The transpose of `with_flips`: (flips B, C, H, W) -> (B, C, H, W), mirrored back and added."""
+        return images[: self.batch] + images[self.batch :, ..., ::-1] if self.flips == 2 else images
+
+    def both_flips(self, b: np.ndarray) -> np.ndarray:
+        """Numbers of some z and, with flips, of their mirror images."""
+        return np.concatenate([b, b + self.batch]) if self.flips == 2 else b
+
+
+def _chunks(elements: np.ndarray) -> list[np.ndarray]:
+    return [elements[i : i + CHUNK] for i in range(0, len(elements), CHUNK)]
+
+
+class _BoxProgram(_Program):
+    def __init__(
+        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+    ) -> None:
+        super().__init__(collection, z, sigma, selection)
+        box, reply = collection.queries.boxes(collection.shape), collection.responses.boxes(collection.shape)
+        assert box is not None
+        assert reply is not None
+        self.geometry = _Geometry(box, reply, collection.shape)
+        # from phase 1 to phase 2: which images weigh anything
+        self.alive = np.ones((len(self.z), len(selection)), np.uint8)
+
+    def _arguments(self, batch: np.ndarray, chosen: np.ndarray, z: np.ndarray) -> tuple:
+        """What every kernel takes first."""
+        real = z.dtype.type
+        return (
+            self.images,
+            real(self.offset),
+            self.selection.indices[chosen],
+            self.log_priors[chosen].astype(real),
+            z,
+            self.scales[batch].astype(real),
+            self.geometry.layout,
+        )
+
+    def normalisers(self) -> np.ndarray:
+        """Phase 1: (B, K) natural log-normalisers; float64 distances where float32 would not do."""
+        everything = np.arange(len(self.selection))
+        base2 = np.empty((len(self.z), self.geometry.box.rows * self.geometry.box.columns))
+        self._phase_one(np.arange(len(self.z)), everything, np.float32, base2)
+        lowest = self._join(base2).min(1) / LOG2E
+        for b in np.flatnonzero(double(lowest, WINDOW_ERROR)):
+            trusted = -lowest[b] * LOG2E * WINDOW_ERROR < TRUSTED_GAP
+            both = self.both_flips(np.array([b]))
+            elements = np.flatnonzero(self.alive[both].any(0)) if trusted else everything
+            self._phase_one(both, elements, np.float64, base2)
+        return self._join(base2) / LOG2E
+
+    def _join(self, values: np.ndarray) -> np.ndarray:
+        """Normalisers of both flips as one, base 2."""
+        if self.flips == 1:
+            return values
+        return np.logaddexp2(values[: self.batch], self.geometry.mirror(values[self.batch :]))
+
+    def _phase_one(self, batch: np.ndarray, elements: np.ndarray, real: type, out: np.ndarray) -> None:
+        """Log-normalisers in base 2 of the z numbered `batch` over `elements` of the selection, into out[batch]."""
+        geometry = self.geometry
+        z = geometry.on_canvas(self.z[batch], real)
+        chunks = _chunks(elements)
+        alive = np.zeros((len(batch), len(self.selection)), np.uint8)
+
+        def work(number: int) -> tuple[np.ndarray, np.ndarray]:
+            chosen = chunks[number]
+            highest = np.full((len(batch), geometry.windows), -np.inf, real)
+            totals = np.zeros_like(highest)
+            flags = np.zeros((len(batch), len(chosen)), np.uint8)
+            kernels.box_normalisers(*self._arguments(batch, chosen, z), highest, totals, flags)
+            alive[:, chosen] = flags
+            return highest.astype(np.float64), totals.astype(np.float64)
+
+        highest = np.full((len(batch), geometry.windows), -np.inf)
+        totals = np.zeros_like(highest)
+        for high, total in in_order(work, len(chunks)):
+            top = np.maximum(highest, high)
+            totals = totals * np.exp2(highest - top) + total * np.exp2(high - top)
+            highest = top
+        out[batch] = geometry.gather(highest + np.log2(totals))
+        self.alive[batch] = alive
+
+    def _spread(self, log_normalisers: np.ndarray) -> np.ndarray:
+        """(B, K) natural -> (flips B, windows) base 2; +infinity, so no weight, where there is no window."""
+        values = log_normalisers * LOG2E
+        if self.flips == 2:
+            values = np.concatenate([values, self.geometry.mirror(values)])
+        return self.geometry.spread(values, np.inf)
+
+    def numerator(self, log_normalisers: np.ndarray) -> np.ndarray:
+        """Phase 2: (B, C, H, W) in the working scale, from (B, K) natural log-normalisers."""
+        geometry = self.geometry
+        spread = self._spread(log_normalisers)
+        needed = np.tile(double(log_normalisers.min(1), WINDOW_ERROR), self.flips)
+        total = np.zeros((len(self.z), self.z.shape[1], geometry.pixels))
+        for batch, real in ((np.flatnonzero(~needed), np.float32), (np.flatnonzero(needed), np.float64)):
+            if len(batch):
+                total[batch] = self._phase_two(batch, spread[batch].astype(real))
+        return self.fold(geometry.crop(total)) / self.unit
+
+    def _phase_two(self, batch: np.ndarray, log_normalisers: np.ndarray) -> np.ndarray:
+        geometry = self.geometry
+        z = geometry.on_canvas(self.z[batch], log_normalisers.dtype.type)
+        chunks = _chunks(np.flatnonzero(self.alive[batch].any(0)))
+
+        def work(number: int) -> np.ndarray:
+            chosen = chunks[number]
+            numerator = np.zeros((len(batch), z.shape[1], geometry.pixels), z.dtype)
+            alive = np.ascontiguousarray(self.alive[np.ix_(batch, chosen)])
+            outer = geometry.outer(geometry.reply)
+            kernels.box_numerator(*self._arguments(batch, chosen, z), outer, log_normalisers, alive, numerator)
+            return numerator
+
+        return sum(in_order(work, len(chunks)), np.zeros((len(batch), z.shape[1], geometry.pixels)))
+
+    def covariance_product(self, direction: np.ndarray, transpose: bool) -> np.ndarray:
+        """sum_k outer_k * Cov_k(x, x) (inner_k * direction): (B, C, H, W) float64, working scale."""
+        geometry = self.geometry
+        inner, outer = (geometry.reply, geometry.box) if transpose else (geometry.box, geometry.reply)
+        spread = self._spread(self.normalisers())
+        z = geometry.on_canvas(self.z, np.float64)
+        along = geometry.on_canvas(self.with_flips(direction), np.float64)
+        chunks = _chunks(np.flatnonzero(self.alive.any(0)))
+        everyone = np.arange(len(self.z))
+        means = np.zeros((len(self.z), geometry.windows))
+
+        def work(number: int, centred: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            mean = means if centred else np.zeros_like(means)
+            mass = np.zeros_like(means)
+            numerator = np.zeros((*self.z.shape[:2], geometry.pixels))
+            kernels.box_covariance(
+                *self._arguments(everyone, chunks[number], z),
+                geometry.inner(inner),
+                geometry.outer(outer),
+                along,
+                spread,
+                mean,
+                centred,
+                mass,
+                numerator,
+            )
+            return mass, mean, numerator
+
+        mass, mean = np.zeros_like(means), np.zeros_like(means)
+        for part in in_order(lambda number: work(number, False), len(chunks)):
+            mass += part[0]
+            mean += part[1]
+        if self.flips == 2:  # one posterior over images and their flips
+            mass, mean = (self._of_both(values) for values in (mass, mean))
+        means[:] = mean / np.where(mass > 0, mass, 1)
+        total = np.zeros((*self.z.shape[:2], geometry.pixels))
+        for part in in_order(lambda number: work(number, True), len(chunks)):
+            total += part[2]
+        return self.fold(geometry.crop(total)) / self.unit**2
+
+    def _of_both(self, values: np.ndarray) -> np.ndarray:
+        """(2 B, windows) sums over images and over flipped images -> their sum, at the places of each."""
+        compact = self.geometry.gather(values)
+        joined = compact[: self.batch] + self.geometry.mirror(compact[self.batch :])
+        return self.geometry.spread(np.concatenate([joined, self.geometry.mirror(joined)]), 0.0)
+
+
+class _FullProgram(_Program):
+    """One window, all of the image: one distance per image, kept from phase 1 to phase 2."""
+
+    def __init__(
+        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+    ) -> None:
+        super().__init__(collection, z, sigma, selection)
+        self.images = self.images.reshape(len(self.images), -1)
+        self.z = self.z.reshape(len(self.z), -1)
+        self._logits: np.ndarray | None = None
+
+    def logits(self) -> np.ndarray:
+        """(flips B, n) base 2, float64; from float64 distances where they matter and float32 would not do."""
+        if self._logits is None:
+            everyone = np.arange(len(self.z))
+            values = self._distances(everyone, np.arange(len(self.selection)), np.float32)
+            values *= -self.scales[:, None]
+            values += self.log_priors
+            best = values.max(1)
+            for b in np.flatnonzero(double(best / LOG2E, FULL_ERROR)):
+                close = np.flatnonzero(values[b] > best[b] * (1 + 2 * FULL_ERROR) - 128)
+                exact = self._distances(np.array([b]), close, np.float64)[0]
+                values[b, close] = self.log_priors[close] - exact * self.scales[b]
+            self._logits = values
+        return self._logits
+
+    def _distances(self, batch: np.ndarray, elements: np.ndarray, real: type) -> np.ndarray:
+        z = self.z[batch].astype(real)
+        chunks = _chunks(elements)
+        distances = np.empty((len(batch), len(elements)))
+
+        def work(number: int) -> np.ndarray:
+            part = np.zeros((len(batch), len(chunks[number])))
+            indices = self.selection.indices[chunks[number]]
+            kernels.full_distances(self.images, real(self.offset), indices, z, part)
+            return part
+
+        for number, part in enumerate(in_order(work, len(chunks))):
+            distances[:, number * CHUNK : number * CHUNK + part.shape[1]] = part
+        return distances
+
+    def normalisers(self) -> np.ndarray:
+        logits = self.logits()
+        highest = logits.max(1, keepdims=True)
+        values = highest + np.log2(np.exp2(logits - highest).sum(1, keepdims=True))
+        if self.flips == 2:
+            values = np.logaddexp2(values[: self.batch], values[self.batch :])
+        return values / LOG2E
+
+    def numerator(self, log_normalisers: np.ndarray) -> np.ndarray:
+        logits = self.logits()
+        log_normalisers = np.tile(log_normalisers * LOG2E, (self.flips, 1))
+        needed = np.flatnonzero((logits - log_normalisers).max(0) >= LOWEST)
+        chunks = _chunks(needed)
+
+        def work(number: int) -> np.ndarray:
+            gaps = (logits[:, chunks[number]] - log_normalisers).astype(np.float32)
+            weights = np.where(gaps >= LOWEST, np.exp2(gaps), np.float32(0))
+            numerator = np.zeros(self.z.shape, np.float32)
+            indices = self.selection.indices[chunks[number]]
+            kernels.full_numerator(self.images, np.float32(self.offset), indices, weights, numerator)
+            return numerator
+
+        total = sum(in_order(work, len(chunks)), np.zeros(self.z.shape))
+        return self.fold(total.reshape(len(total), *self.collection.shape)) / self.unit

@@ -1,0 +1,122 @@
+"""Looking at single posteriors: for chosen queries, their weights and their means. In float64, streamed over the source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from smalti.engine.elements import Block, Selection, blocks
+from smalti.engine.reference import logits
+
+if TYPE_CHECKING:
+    from smalti.engine.collection import PosteriorMeanCollection
+
+__all__ = ["Posterior"]
+
+BLOCK = 256  # images
+Groups = list[tuple[torch.Tensor, Selection]]
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Posteriors w_k of B noisy images under M chosen queries; T = number of listed elements.
+
+    Attributes:
+        queries: (M,) int64, their numbers.
+        log_normaliser: (B, M) float64, log sum_i pi_k(i) exp(...).
+        effective_number: (B, M) float64, exp(entropy) of the weights of images (summed over their flips and shifts): 1 to N.
+        weights: (B, M, T) float64, of the heaviest elements, heaviest first; 0 where there are fewer.
+        images: (B, M, T) int64, which stored image each is.
+        flips: (B, M, T) bool, whether it is flipped.
+        shifts: (B, M, T, 2) int64, how it is shifted: x(q + shift), wrapped around.
+    """
+
+    queries: torch.Tensor
+    log_normaliser: torch.Tensor
+    effective_number: torch.Tensor
+    weights: torch.Tensor
+    images: torch.Tensor
+    flips: torch.Tensor
+    shifts: torch.Tensor
+
+
+def inspect_posterior(
+    collection: PosteriorMeanCollection,
+    z: torch.Tensor,
+    sigma: torch.Tensor,
+    queries: torch.Tensor,
+    top: int,
+    groups: Groups,
+) -> Posterior:
+    """See `PosteriorMeanCollection.posterior`; on checked input."""
+    batch, chosen = len(z), len(queries)
+    kinds = [(flip, shift) for flip in (False, True) for shift in collection.shifts]
+    number = {kind: i for i, kind in enumerate(kinds)}
+    per_image = z.new_full((batch, chosen, len(collection.source)), -torch.inf, dtype=torch.float64, device="cpu")
+    best = per_image.new_full((batch, chosen, top), -torch.inf)
+    which = torch.zeros((batch, chosen, top, 2), dtype=torch.int64)
+    for rows, selection in groups:
+        for block, values in _values(collection, z[rows], sigma[rows], queries, selection):
+            images = torch.from_numpy(block.indices)
+            target = per_image[rows][..., images]
+            per_image[rows[:, None, None], torch.arange(chosen)[:, None], images] = torch.logaddexp(target, values)
+            kind = torch.full_like(images, number[block.flip, block.shift])
+            found = torch.stack([images, kind], -1).expand(*values.shape, 2)
+            merged, order = torch.cat([best[rows], values], -1).sort(-1, descending=True, stable=True)
+            best[rows] = merged[..., :top]
+            both = torch.cat([which[rows], found], -2)
+            which[rows] = both.gather(-2, order[..., :top, None].expand(-1, -1, -1, 2))
+    log_normaliser = per_image.logsumexp(-1)
+    log_weights = per_image - log_normaliser[..., None]
+    entropy = -torch.where(log_weights > -torch.inf, log_weights.exp() * log_weights, 0).sum(-1)
+    flips = torch.tensor([flip for flip, _ in kinds])
+    shifts = torch.tensor([shift for _, shift in kinds])
+    return Posterior(
+        queries=queries,
+        log_normaliser=log_normaliser,
+        effective_number=entropy.exp(),
+        weights=(best - log_normaliser[..., None]).exp(),
+        images=which[..., 0],
+        flips=flips[which[..., 1]],
+        shifts=shifts[which[..., 1]],
+    )
+
+
+def posterior_means(
+    collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, queries: torch.Tensor, groups: Groups
+) -> torch.Tensor:
+    """See `PosteriorMeanCollection.means`; (B, M, C, H, W) float64, on the CPU unless z is elsewhere."""
+    highest = torch.full((len(z), len(queries)), -torch.inf, dtype=torch.float64)
+    mass = torch.zeros_like(highest)
+    total = torch.zeros((len(z), len(queries), *collection.shape), dtype=torch.float64)
+    for rows, selection in groups:
+        for block, values in _values(collection, z[rows], sigma[rows], queries, selection):
+            before = highest[rows]
+            after = torch.maximum(before, values.amax(-1))
+            anchor = after.masked_fill(after == -torch.inf, 0)
+            shrink, weights = (before - anchor).exp(), (values - anchor[..., None]).exp()
+            highest[rows] = after
+            mass[rows] = mass[rows] * shrink + weights.sum(-1)
+            total[rows] = total[rows] * shrink[..., None, None, None] + torch.einsum(
+                "bmi,ichw->bmchw", weights, block.images
+            )
+    return (total / mass[..., None, None, None]).to(z.device)
+
+
+def _values(
+    collection: PosteriorMeanCollection,
+    z: torch.Tensor,
+    sigma: torch.Tensor,
+    queries: torch.Tensor,
+    selection: Selection,
+) -> Iterator[tuple[Block, torch.Tensor]]:
+    """Blocks of elements with their logits under the chosen queries, (B, M, n)."""
+    z = z.to("cpu", torch.float64)
+    masks = collection.queries.masks(collection.shape)[queries]
+    for block in blocks(collection, selection, BLOCK, torch.float64, torch.device("cpu")):
+        admitted = None if block.admitted is None else block.admitted[queries]
+        narrowed = Block(block.images, block.indices, block.log_priors, block.flip, block.shift, admitted)
+        yield narrowed, logits(z, sigma, narrowed, masks).transpose(1, 2)

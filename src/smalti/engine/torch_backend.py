@@ -1,0 +1,161 @@
+"""The `torch` backend: the same two phases on any device, for every window family and match.
+
+Separable windows (all boxes and Gaussians) are two small matrix products of the difference image, P d T^t, whatever their size;
+other windows are one product with the matrix of masks. Distances are float32 (float64 where `precision` says that float32 would
+not do), normalisers and sums over blocks float64.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from smalti.engine.backend import Backend
+from smalti.engine.elements import Block, Selection, blocks
+from smalti.engine.precision import WINDOW_ERROR, double
+
+if TYPE_CHECKING:
+    from smalti.engine.collection import PosteriorMeanCollection
+    from smalti.engine.windows import Windows
+
+__all__ = ["TorchBackend"]
+
+BLOCK_BYTES = {"cpu": 4 << 20, "cuda": 512 << 20}  # of one (B, n, K) or (B, n, C, H, W) intermediate: the L2 cache; a GPU's memory
+
+
+class TorchBackend(Backend):
+    name = "torch"
+
+    def log_normalisers(
+        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+    ) -> torch.Tensor:
+        total = _Pass(collection, z.float(), sigma).normalisers(selection)
+        needed = double(total.amin(1), WINDOW_ERROR)
+        if bool(needed.any()):
+            total[needed] = _Pass(collection, z[needed].double(), sigma[needed.cpu()]).normalisers(selection)
+        return total
+
+    def numerator(
+        self,
+        collection: PosteriorMeanCollection,
+        z: torch.Tensor,
+        sigma: torch.Tensor,
+        log_normalisers: torch.Tensor,
+        selection: Selection,
+    ) -> torch.Tensor:
+        log_normalisers = log_normalisers.to(z.device)
+        needed = double(log_normalisers.amin(1), WINDOW_ERROR)
+        out = z.new_empty(z.shape, dtype=torch.float64)
+        for chosen, dtype in ((~needed, torch.float32), (needed, torch.float64)):
+            if bool(chosen.any()):
+                run = _Pass(collection, z[chosen].to(dtype), sigma[chosen.cpu()])
+                out[chosen] = run.numerator(selection, log_normalisers[chosen])
+        return out
+
+    def covariance_product(
+        self,
+        collection: PosteriorMeanCollection,
+        z: torch.Tensor,
+        sigma: torch.Tensor,
+        direction: torch.Tensor,
+        selection: Selection,
+        transpose: bool,
+    ) -> torch.Tensor:
+        run = _Pass(collection, z.double(), sigma)
+        return run.covariance_product(selection, run.normalisers(selection), direction.double(), transpose)
+
+
+class _Linear:
+    """Window sums and their transposes as matrix products, for images d of (..., C or 1, H, W) and weights w of (..., K)."""
+
+    def __init__(self, windows: Windows, shape: tuple[int, int, int], like: torch.Tensor) -> None:
+        self.shape = shape
+        factors = windows.factors(shape)
+        self.rows = self.columns = self.matrix = None
+        if factors is not None:
+            self.rows, self.columns = (f.to(like.device, like.dtype) for f in factors)
+            self.channels = 1
+        else:
+            masks = windows.masks(shape).to(like.device, like.dtype)
+            self.channels = masks.shape[1]
+            self.matrix = masks.flatten(1)
+
+    def sums(self, d: torch.Tensor) -> torch.Tensor:
+        """sum_q window_k(q) d(q): (..., C, H, W) -> (..., K)."""
+        if self.channels == 1:
+            d = d.sum(-3)
+        if self.rows is not None:
+            return (self.rows @ d @ self.columns.T).flatten(-2)
+        return d.flatten(-2 if self.channels == 1 else -3) @ self.matrix.T
+
+    def spread(self, w: torch.Tensor) -> torch.Tensor:
+        """sum_k window_k(q) w_k: (..., K) -> (..., C or 1, H, W)."""
+        if self.rows is not None:
+            grid = w.unflatten(-1, (len(self.rows), len(self.columns)))
+            return (self.rows.T @ grid @ self.columns)[..., None, :, :]
+        return (w @ self.matrix).unflatten(-1, (self.channels, *self.shape[1:]))
+
+
+class _Pass:
+    """One precision, one batch: z (B, C, H, W) in the dtype to compute in."""
+
+    def __init__(self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor) -> None:
+        self.collection, self.z = collection, z
+        self.scale = (0.5 / sigma.double() ** 2).to(z.device)
+        self.queries = _Linear(collection.queries, collection.shape, z)
+        self.responses = _Linear(collection.responses, collection.shape, z)
+        widest = max(z[0].numel(), collection.count) * len(z) * z.element_size()
+        self.size = max(1, BLOCK_BYTES.get(z.device.type, BLOCK_BYTES["cpu"]) // widest)
+
+    def _logits(self, selection: Selection):  # type: ignore[no-untyped-def]
+        """(block, logits (B, n, K)) for every block of elements."""
+        for block in blocks(self.collection, selection, self.size, self.z.dtype, self.z.device):
+            yield block, self._block_logits(block)
+
+    def _block_logits(self, block: Block) -> torch.Tensor:
+        squares = (self.z[:, None] - block.images).square_()
+        sums = self.queries.sums(squares)
+        values = block.log_priors[:, None] - sums * self.scale[:, None, None].to(sums.dtype)
+        return values if block.admitted is None else values.masked_fill(~block.admitted, -torch.inf)
+
+    def normalisers(self, selection: Selection) -> torch.Tensor:
+        total = self.z.new_full((len(self.z), self.collection.count), -torch.inf, dtype=torch.float64)
+        for _, values in self._logits(selection):
+            torch.logaddexp(total, values.logsumexp(1).double(), out=total)
+        return total
+
+    def _weights(self, values: torch.Tensor, log_normalisers: torch.Tensor) -> torch.Tensor:
+        return (values - log_normalisers[:, None].to(values.dtype)).exp_()
+
+    def numerator(self, selection: Selection, log_normalisers: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros_like(self.z, dtype=torch.float64)
+        for block, values in self._logits(selection):
+            composite = self.responses.spread(self._weights(values, log_normalisers))
+            total += _contract(composite, block.images)
+        return total
+
+    def covariance_product(
+        self, selection: Selection, log_normalisers: torch.Tensor, direction: torch.Tensor, transpose: bool
+    ) -> torch.Tensor:
+        inner, outer = (self.responses, self.queries) if transpose else (self.queries, self.responses)
+        mass, mean = torch.zeros_like(log_normalisers), torch.zeros_like(log_normalisers)
+        for block, values in self._logits(selection):
+            weights = self._weights(values, log_normalisers)
+            products = inner.sums(direction[:, None] * block.images)
+            mass += weights.sum(1)
+            mean += (weights * products).sum(1)
+        mean /= mass
+        total = torch.zeros_like(self.z, dtype=torch.float64)
+        for block, values in self._logits(selection):
+            weights = self._weights(values, log_normalisers)
+            weights *= inner.sums(direction[:, None] * block.images) - mean[:, None]
+            total += _contract(outer.spread(weights), block.images)
+        return total
+
+
+def _contract(weights: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """sum_i weights[b, i] * images[i]: (B, n, C or 1, H, W), (n, C, H, W) -> (B, C, H, W)."""
+    if weights.shape[2] == 1:
+        return torch.einsum("bihw,ichw->bchw", weights[:, :, 0], images)
+    return torch.einsum("bichw,ichw->bchw", weights, images)

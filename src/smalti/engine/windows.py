@@ -1,0 +1,252 @@
+"""Windows: families of non-negative weights on the image, used as queries (what a posterior looks at) and responses (what its
+mean contributes to).
+
+A family is K windows, one for each of its anchors in row-major order. Each family lowers to explicit masks, on which the
+reference runs; some also say that they are separable (two small matrices) or that they are boxes, which fast backends use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from smalti.core.errors import InputError
+
+__all__ = ["Boxes", "Centred", "Crops", "Full", "GaussianWindows", "Masks", "Windows"]
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """A grid of equal boxes: box (ay, ax) covers rows ay + top .. ay + bottom - 1, columns ax + left .. ax + right - 1,
+    0 <= ay < rows, 0 <= ax < columns, clipped to the image."""
+
+    rows: int
+    columns: int
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    def mirrored(self, width: int) -> bool:
+        """Whether flipping the image left to right maps box (ay, ax) onto box (ay, columns - 1 - ax)."""
+        return width == self.columns - 1 + self.left + self.right
+
+
+class Windows:
+    """Base of window families. A subclass defines `factors` (separable windows) or `masks`, and `anchors`."""
+
+    def check(self, shape: Shape) -> None:
+        """Raise InputError if the family does not fit images of `shape` (C, H, W)."""
+
+    def anchors(self, shape: Shape) -> torch.Tensor:
+        """(K, 2) int64: the pixel (row, column) that each window belongs to."""
+        raise NotImplementedError
+
+    def factors(self, shape: Shape) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """(A, H) and (E, W) float64 with window (a, e)(y, x) = rows[a, y] columns[e, x], K = A E; None if not separable."""
+        return None
+
+    def masks(self, shape: Shape) -> torch.Tensor:
+        """The windows written out: (K, 1, H, W), or (K, C, H, W) where they differ between channels; float64, >= 0."""
+        factors = self.factors(shape)
+        assert factors is not None, "a family that is not separable defines masks"
+        rows, columns = factors
+        return torch.einsum("ay,ex->aeyx", rows, columns).reshape(-1, 1, *shape[1:])
+
+    def boxes(self, shape: Shape) -> Boxes | None:
+        """The family as a grid of clipped boxes, or None."""
+        return None
+
+    def extents(self, shape: Shape) -> torch.Tensor:
+        """(K, 4) int64: first row, row after the last, first column, column after the last that a window covers. A window that
+        wraps around is given unwrapped, so that the numbers may lie outside the image."""
+        support = (self.masks(shape) > 0).any(1)
+        rows, columns = support.any(2).int(), support.any(1).int()
+        height, width = shape[1:]
+        return torch.stack(
+            [rows.argmax(1), height - rows.flip(1).argmax(1), columns.argmax(1), width - columns.flip(1).argmax(1)], 1
+        )
+
+
+def _grid(rows: int, columns: int) -> torch.Tensor:
+    return torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).reshape(-1, 2)
+
+
+def _interval_factor(anchors: int, first: int, last: int, size: int, wrap: bool = False) -> torch.Tensor:
+    """(anchors, size): 1 where first <= position - anchor < last (modulo size if `wrap`)."""
+    offset = torch.arange(size)[None, :] - torch.arange(anchors)[:, None]
+    if wrap:
+        offset = (offset - first) % size + first
+    return ((offset >= first) & (offset < last)).double()
+
+
+@dataclass(frozen=True)
+class Full(Windows):
+    """One window, the whole image."""
+
+    def anchors(self, shape: Shape) -> torch.Tensor:
+        return _grid(1, 1)
+
+    def factors(self, shape: Shape) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.ones(1, shape[1], dtype=torch.float64), torch.ones(1, shape[2], dtype=torch.float64)
+
+    def boxes(self, shape: Shape) -> Boxes:
+        return Boxes(1, 1, 0, shape[1], 0, shape[2])
+
+
+@dataclass(frozen=True)
+class Crops(Windows):
+    """Every p x p crop inside the image (workshop paper, Eq. 5): (H - p + 1)(W - p + 1) windows, anchored at their first pixel.
+
+    Args:
+        size: side p, or (height, width); 1 <= p <= H, W.
+    """
+
+    size: int | tuple[int, int]
+
+    def _sides(self) -> tuple[int, int]:
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    def check(self, shape: Shape) -> None:
+        height, width = self._sides()
+        if height < 1 or width < 1:
+            raise InputError(f"the patch size must be at least 1, not {self.size}")
+        if height > shape[1] or width > shape[2]:
+            raise InputError(
+                f"a {height} x {width} patch does not fit the {shape[1]} x {shape[2]} images; "
+                f"the largest square patch is {min(shape[1:])}"
+            )
+
+    def anchors(self, shape: Shape) -> torch.Tensor:
+        height, width = self._sides()
+        return _grid(shape[1] - height + 1, shape[2] - width + 1)
+
+    def factors(self, shape: Shape) -> tuple[torch.Tensor, torch.Tensor]:
+        height, width = self._sides()
+        return (
+            _interval_factor(shape[1] - height + 1, 0, height, shape[1]),
+            _interval_factor(shape[2] - width + 1, 0, width, shape[2]),
+        )
+
+    def boxes(self, shape: Shape) -> Boxes:
+        height, width = self._sides()
+        return Boxes(shape[1] - height + 1, shape[2] - width + 1, 0, height, 0, width)
+
+
+@dataclass(frozen=True)
+class Centred(Windows):
+    """For every pixel, the p x p window centred on it, clipped at the borders (or wrapped around): H W windows.
+
+    Args:
+        size: odd side p >= 1. `Centred(1)` is the pixel itself.
+        wrap: continue on the opposite side of the image instead of clipping; then p <= H, W.
+    """
+
+    size: int
+    wrap: bool = False
+
+    def check(self, shape: Shape) -> None:
+        if self.size < 1 or self.size % 2 == 0:
+            raise InputError(f"a centred window needs an odd size of at least 1, not {self.size}; try {max(1, self.size - 1)}")
+        if self.size > min(shape[1:]) and self.wrap:
+            raise InputError(
+                f"a window of {self.size} that wraps around does not fit the {shape[1]} x {shape[2]} images; "
+                f"use at most {min(shape[1:]) - (min(shape[1:]) + 1) % 2}"
+            )
+        if self.size > 2 * max(shape[1:]) - 1:
+            raise InputError(
+                f"a window of {self.size} is larger than the {shape[1]} x {shape[2]} images need; "
+                f"{2 * max(shape[1:]) - 1} already covers all of them from every pixel"
+            )
+
+    def anchors(self, shape: Shape) -> torch.Tensor:
+        return _grid(shape[1], shape[2])
+
+    def factors(self, shape: Shape) -> tuple[torch.Tensor, torch.Tensor]:
+        radius = self.size // 2
+        return (
+            _interval_factor(shape[1], -radius, radius + 1, shape[1], self.wrap),
+            _interval_factor(shape[2], -radius, radius + 1, shape[2], self.wrap),
+        )
+
+    def boxes(self, shape: Shape) -> Boxes | None:
+        radius = self.size // 2
+        return None if self.wrap else Boxes(shape[1], shape[2], -radius, radius + 1, -radius, radius + 1)
+
+    def extents(self, shape: Shape) -> torch.Tensor:
+        radius = self.size // 2
+        y, x = self.anchors(shape).T
+        extents = torch.stack([y - radius, y + radius + 1, x - radius, x + radius + 1], 1)
+        if not self.wrap:
+            extents[:, :2] = extents[:, :2].clamp(0, shape[1])
+            extents[:, 2:] = extents[:, 2:].clamp(0, shape[2])
+        return extents
+
+
+@dataclass(frozen=True)
+class GaussianWindows(Windows):
+    """For every pixel k, the soft window exp(-|q - k|^2 / (2 width^2)): H W windows.
+
+    Args:
+        width: standard deviation in pixels, > 0.
+    """
+
+    width: float
+
+    def check(self, shape: Shape) -> None:
+        if not 0 < self.width < float("inf"):
+            raise InputError(f"the width of a Gaussian window must be greater than 0, not {self.width}")
+
+    def anchors(self, shape: Shape) -> torch.Tensor:
+        return _grid(shape[1], shape[2])
+
+    def factors(self, shape: Shape) -> tuple[torch.Tensor, torch.Tensor]:
+        def factor(size: int) -> torch.Tensor:
+            position = torch.arange(size, dtype=torch.float64)
+            return torch.exp(-((position[:, None] - position) ** 2) / (2 * self.width**2))
+
+        return factor(shape[1]), factor(shape[2])
+
+
+@dataclass(frozen=True, eq=False)
+class Masks(Windows):
+    """Windows given as a tensor: hard or soft, one for each of any K queries.
+
+    Args:
+        values: (K, H, W), (K, 1, H, W) or (K, C, H, W), finite and >= 0.
+        at: (K, 2) the pixel that each window belongs to; by default row-major pixels where K = H W, else the window's centre.
+    """
+
+    values: torch.Tensor
+    at: torch.Tensor | None = field(default=None)
+
+    def check(self, shape: Shape) -> None:
+        values = self.values
+        fits = values.ndim in (3, 4) and values.shape[0] >= 1 and tuple(values.shape[-2:]) == shape[1:]
+        if not fits or (values.ndim == 4 and values.shape[1] not in (1, shape[0])):
+            raise InputError(
+                f"masks have shape {tuple(values.shape)}; give (K, {shape[1]}, {shape[2]}) "
+                f"or (K, {shape[0]}, {shape[1]}, {shape[2]})"
+            )
+        if not bool((torch.isfinite(values) & (values >= 0)).all()):
+            raise InputError("masks must be finite and not negative")
+        if self.at is not None and tuple(self.at.shape) != (values.shape[0], 2):
+            raise InputError(f"`at` has shape {tuple(self.at.shape)}; give one (row, column) per mask, ({values.shape[0]}, 2)")
+
+    def anchors(self, shape: Shape) -> torch.Tensor:
+        if self.at is not None:
+            return self.at.long().cpu()
+        if self.values.shape[0] == shape[1] * shape[2]:
+            return _grid(shape[1], shape[2])
+        extents = self.extents(shape)
+        return torch.stack([(extents[:, 0] + extents[:, 1] - 1) // 2, (extents[:, 2] + extents[:, 3] - 1) // 2], 1)
+
+    def masks(self, shape: Shape) -> torch.Tensor:
+        values = self.values.detach().to("cpu", torch.float64)
+        return values[:, None] if values.ndim == 3 else values
+
+    def __repr__(self) -> str:
+        return f"Masks(<{tuple(self.values.shape)}>)"
