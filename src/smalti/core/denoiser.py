@@ -83,5 +83,9 @@ class Denoiser:
 
 def _short(value: Any) -> str:
     if isinstance(value, torch.Tensor):
-        return f"<tensor {tuple(value.shape)}>" if value.numel() > 24 else str([round(v, 4) for v in value.flatten().tolist()])
+        return (
+            f"<tensor {tuple(value.shape)}>"
+            if value.numel() > 24
+            else str([round(v, 4) for v in value.flatten().tolist()])
+        )
     return repr(value)

@@ -37,9 +37,22 @@ def progress(description: str, total: int, show: bool | None = None) -> Iterator
 @contextlib.contextmanager
 def _bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+    )
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=total)
         yield lambda n: bar.advance(task, n)
@@ -56,6 +69,8 @@ def _lines(description: str, total: int) -> Callable[[int], None]:
         if (now - last >= PLAIN_INTERVAL or done >= total) and now - start >= DELAY:
             last = now
             left = (now - start) / max(done, 1) * (total - done)
-            print(f"{description}: {done} of {total}, {now - start:.0f} s, {left:.0f} s left", file=sys.stderr, flush=True)
+            print(
+                f"{description}: {done} of {total}, {now - start:.0f} s, {left:.0f} s left", file=sys.stderr, flush=True
+            )
 
     return advance

@@ -1,6 +1,6 @@
 """Noise levels: the EDM schedule (Karras et al. 2022, Eq. 5), counted from 0 at the largest sigma.
 
-    sigma_i = (sigma_max^(1/rho) + i/(n-1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho,   i = 0 .. n-1
+sigma_i = (sigma_max^(1/rho) + i/(n-1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho,   i = 0 .. n-1
 """
 
 from __future__ import annotations

@@ -38,8 +38,11 @@ def check_sigma(sigma: float | torch.Tensor, batch: int) -> torch.Tensor:
     if values.ndim > 1 or (values.ndim == 1 and values.shape[0] not in (1, batch)):
         raise InputError(f"sigma has shape {tuple(values.shape)}; give one number or one per z ({batch},)")
     if not bool((torch.isfinite(values) & (values > 0)).all()):
-        raise InputError(f"sigma must be finite and greater than 0, not {values[~(torch.isfinite(values) & (values > 0))][0]}"
-                         if values.ndim else f"sigma must be finite and greater than 0, not {float(values)}")
+        raise InputError(
+            f"sigma must be finite and greater than 0, not {values[~(torch.isfinite(values) & (values > 0))][0]}"
+            if values.ndim
+            else f"sigma must be finite and greater than 0, not {float(values)}"
+        )
     return values.expand(batch).clone()
 
 
@@ -54,13 +57,15 @@ def check_labels(
     if labels is None:
         return None
     if num_classes is None:
-        raise InputError("labels were given, but this denoiser has no classes; open the data with classes or leave labels out")
+        raise InputError(
+            "labels were given, but this denoiser has no classes; open the data with classes or leave labels out"
+        )
     values = torch.as_tensor(labels)
     if values.dtype.is_floating_point or values.dtype == torch.bool or values.ndim > 1:
         raise InputError(f"labels must be one integer class per z, not {values.dtype} of shape {tuple(values.shape)}")
     if values.ndim == 1 and values.shape[0] != batch:
         raise InputError(f"{values.shape[0]} labels for {batch} z; give one class per z")
     values = values.to("cpu", torch.int64).expand(batch).clone()
-    if batch and not (0 <= int(values.min()) and int(values.max()) < num_classes):
+    if batch and not (int(values.min()) >= 0 and int(values.max()) < num_classes):
         raise InputError(f"labels must be from 0 to {num_classes - 1}; got {int(values.min())} to {int(values.max())}")
     return values

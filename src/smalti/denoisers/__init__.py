@@ -8,4 +8,14 @@ from smalti.denoisers.optimal import Optimal
 from smalti.denoisers.pspc import PSPCSquare
 from smalti.denoisers.registry import REGISTRY, create, parameters_of
 
-__all__ = ["REGISTRY", "Gaussian", "LocalScore", "Nearest", "Optimal", "PSPCSquare", "WindowDenoiser", "create", "parameters_of"]
+__all__ = [
+    "REGISTRY",
+    "Gaussian",
+    "LocalScore",
+    "Nearest",
+    "Optimal",
+    "PSPCSquare",
+    "WindowDenoiser",
+    "create",
+    "parameters_of",
+]

@@ -53,7 +53,9 @@ class WindowDenoiser(Denoiser):
         return self._scheduled.denoise(z, sigma, labels)
 
 
-def schedule_of(values: Sequence, sigmas: Sequence[float] | torch.Tensor | None, what: str, default: Sequence[float]) -> list[float]:
+def schedule_of(
+    values: Sequence, sigmas: Sequence[float] | torch.Tensor | None, what: str, default: Sequence[float]
+) -> list[float]:
     """Noise levels for a per-level list `values` (called `what` in messages): `sigmas`, else `default` if the lengths agree.
 
     Raises:

@@ -82,7 +82,7 @@ class Gaussian(Denoiser):
         mean /= len(indices) * (2 if self.source.hflip else 1)
         covariance = torch.zeros(dimension, dimension, dtype=torch.float64)
         for rows in self._rows(indices):
-            rows -= mean
+            rows = rows - mean
             covariance.addmm_(rows.T, rows)
         covariance /= len(indices) * (2 if self.source.hflip else 1)
         return mean, covariance

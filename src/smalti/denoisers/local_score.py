@@ -1,6 +1,6 @@
 """LocalScore: each pixel from the posterior of the window centred on it (Kamb & Ganguli's LS machine, arXiv 2412.20292).
 
-    D(z, sigma)(k) = sum_i w_k^i x^i(k),   w_k^i ∝ exp(-1/(2 sigma^2) sum_{q in window(k)} (z(q) - x^i(q))^2)
+D(z, sigma)(k) = sum_i w_k^i x^i(k),   w_k^i ∝ exp(-1/(2 sigma^2) sum_{q in window(k)} (z(q) - x^i(q))^2)
 """
 
 from __future__ import annotations

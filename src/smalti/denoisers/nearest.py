@@ -1,6 +1,6 @@
 """The nearest training image: what every posterior mean over whole images becomes as sigma goes to 0.
 
-    D(z, sigma) = x^i,  i = argmin |z - x^i|   (the first of equals; with flips, the nearer of an image and its mirror image)
+D(z, sigma) = x^i,  i = argmin |z - x^i|   (the first of equals; with flips, the nearer of an image and its mirror image)
 """
 
 from __future__ import annotations

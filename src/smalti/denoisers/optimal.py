@@ -1,6 +1,6 @@
 """The optimal (empirical) denoiser: the posterior mean over whole training images (workshop paper, Eq. 4).
 
-    D(z, sigma) = sum_i w_i x^i,   w_i ∝ exp(-|z - x^i|^2 / (2 sigma^2))
+D(z, sigma) = sum_i w_i x^i,   w_i ∝ exp(-|z - x^i|^2 / (2 sigma^2))
 """
 
 from __future__ import annotations

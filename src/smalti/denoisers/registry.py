@@ -38,7 +38,9 @@ def create(name: str, source: Source, **parameters: Any) -> Denoiser:
 
 def parameters_of(kind: type[Denoiser]) -> dict[str, inspect.Parameter]:
     """Constructor parameters besides the source."""
-    return {name: p for name, p in inspect.signature(kind.__init__).parameters.items() if name not in ("self", "source")}
+    return {
+        name: p for name, p in inspect.signature(kind.__init__).parameters.items() if name not in ("self", "source")
+    }
 
 
 def _hint(wrong: str, names: list[str]) -> str:

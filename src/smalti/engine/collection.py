@@ -1,8 +1,8 @@
 """A collection of filtered posterior means: the one form that every window-based denoiser has (arXiv 2605.24192).
 
-    w_k^i  ∝  pi_k(i) exp( -1/(2 sigma^2) sum_q Q_k(q) (z(q) - x^i(q))^2 ),   sum_i w_k^i = 1
-    E_k    =  sum_i w_k^i x^i
-    D      =  sum_k R_k * E_k / sum_k R_k
+w_k^i  ∝  pi_k(i) exp( -1/(2 sigma^2) sum_q Q_k(q) (z(q) - x^i(q))^2 ),   sum_i w_k^i = 1
+E_k    =  sum_i w_k^i x^i
+D      =  sum_k R_k * E_k / sum_k R_k
 """
 
 from __future__ import annotations
@@ -102,7 +102,10 @@ class PosteriorMeanCollection(Denoiser):
     def composite(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """D(z) in float64, on checked input."""
         backend = self.backend_on(z.device)
-        parts = [(rows, backend.both_phases(self, z[rows], sigma[rows], chosen)) for rows, chosen in self._groups(labels, len(z))]
+        parts = [
+            (rows, backend.both_phases(self, z[rows], sigma[rows], chosen))
+            for rows, chosen in self._groups(labels, len(z))
+        ]
         return self.divide(_by_row(parts, len(z)))
 
     def divide(self, numerator: torch.Tensor) -> torch.Tensor:
@@ -184,7 +187,9 @@ class PosteriorMeanCollection(Denoiser):
         direction = direction.double() / coverage if transpose else direction.double()
         backend = self.backend_on(z.device)
         if backend.differentiable:  # the reference has no covariance product of its own: autograd is its specification
-            return self._jacobian_product_by_autograd(z, levels, direction * coverage if transpose else direction, classes, transpose)
+            return self._jacobian_product_by_autograd(
+                z, levels, direction * coverage if transpose else direction, classes, transpose
+            )
         parts = [
             (rows, backend.covariance_product(self, z[rows], levels[rows], direction[rows], chosen, transpose))
             for rows, chosen in self._groups(classes, len(z))
@@ -193,7 +198,12 @@ class PosteriorMeanCollection(Denoiser):
         return product if transpose else product / coverage
 
     def _jacobian_product_by_autograd(
-        self, z: torch.Tensor, sigma: torch.Tensor, direction: torch.Tensor, labels: torch.Tensor | None, transpose: bool
+        self,
+        z: torch.Tensor,
+        sigma: torch.Tensor,
+        direction: torch.Tensor,
+        labels: torch.Tensor | None,
+        transpose: bool,
     ) -> torch.Tensor:
         def function(point: torch.Tensor) -> torch.Tensor:
             return self.composite(point, sigma, labels)
@@ -231,6 +241,10 @@ class PosteriorMeanCollection(Denoiser):
         """Posterior means E_k of chosen queries, whole images: (B, len(queries), C, H, W) in the dtype of z."""
         z, levels, classes = self._checked(z, sigma, labels)
         return posterior_means(self, z, levels, self._query_numbers(queries), self._groups(classes, len(z))).to(z.dtype)
+
+    def collection(self, sigma: float) -> PosteriorMeanCollection:
+        """Itself: a collection serves every sigma with the same windows."""
+        return self
 
     @property
     def anchors(self) -> torch.Tensor:
@@ -271,11 +285,15 @@ class PosteriorMeanCollection(Denoiser):
             weights = np.asarray(torch.as_tensor(self.match.weights, dtype=torch.float64))[indices]
             indices, log_priors = indices[weights > 0], np.log(weights[weights > 0])
         if not len(indices) and images is None:
-            raise InputError(f"the source has no image of class {label} to compare with; check labels, classes and weights")
+            raise InputError(
+                f"the source has no image of class {label} to compare with; check labels, classes and weights"
+            )
         return Selection(indices, log_priors)
 
 
-def _by_row(parts: list[tuple[torch.Tensor, torch.Tensor]], batch: int, empty: torch.Tensor | None = None) -> torch.Tensor:
+def _by_row(
+    parts: list[tuple[torch.Tensor, torch.Tensor]], batch: int, empty: torch.Tensor | None = None
+) -> torch.Tensor:
     """Results of groups of rows, put back in the order of the batch."""
     if len(parts) == 1 and len(parts[0][0]) == batch:
         return parts[0][1]

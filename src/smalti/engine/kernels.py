@@ -10,8 +10,8 @@ So the cost hardly depends on p, nothing is ever subtracted (a running sum would
 neighbouring pixels. Window k = (ay, ax) has its result at ay * stride + ax; the entries between the rows of windows are
 meaningless and get no weight.
 
-Logits are in base 2: l = log2(prior) - S * scale with scale = log2(e) / (2 sigma^2), in the units of the stored images,
-uint8 ones about their middle: u - 127.5. `real` is float32, or float64 where sigma is so small that float32 distances would not do: the type of the arrays decides.
+Logits are in base 2: l = log2(prior) - S * scale with scale = log2(e) / (2 sigma^2), in the units of the stored images, uint8 ones
+about their middle: u - 127.5. `real` is float32, or float64 where float32 distances would not do: the type of the arrays decides.
 """
 
 from __future__ import annotations

@@ -33,7 +33,9 @@ class Match:
             return
         weights = torch.as_tensor(self.weights)
         if tuple(weights.shape) != (count,):
-            raise InputError(f"the match has weights of shape {tuple(weights.shape)} for {count} images; give ({count},)")
+            raise InputError(
+                f"the match has weights of shape {tuple(weights.shape)} for {count} images; give ({count},)"
+            )
         if not bool((torch.isfinite(weights) & (weights >= 0)).all()) or not bool((weights > 0).any()):
             raise InputError("the weights of images must be finite, not negative, and not all 0")
 

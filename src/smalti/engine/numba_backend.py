@@ -28,7 +28,9 @@ __all__ = ["NumbaBackend"]
 CHUNK = 1024  # images; fixed, so that results do not depend on the number of threads
 LOG2E = 1 / math.log(2)
 LOWEST = -126.0  # bits: weights below are 0
-TRUSTED_GAP = 40.0  # bits: a float32 error below this cannot turn a weight that underflows (126 bits) into one that matters
+TRUSTED_GAP = (
+    40.0  # bits: a float32 error below this cannot turn a weight that underflows (126 bits) into one that matters
+)
 
 
 class _Geometry:
@@ -261,7 +263,7 @@ class _BoxProgram(_Program):
 
         def work(number: int) -> tuple[np.ndarray, np.ndarray]:
             chosen = chunks[number]
-            highest = np.full((len(batch), geometry.windows), -np.inf, real)
+            highest: np.ndarray = np.full((len(batch), geometry.windows), -np.inf, real)
             totals = np.zeros_like(highest)
             flags = np.zeros((len(batch), len(chosen)), np.uint8)
             kernels.box_normalisers(*self._arguments(batch, chosen, z), highest, totals, flags)
@@ -364,8 +366,8 @@ class _FullProgram(_Program):
         self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
     ) -> None:
         super().__init__(collection, z, sigma, selection)
-        self.images = self.images.reshape(len(self.images), -1)
-        self.z = self.z.reshape(len(self.z), -1)
+        self.flat = self.images.reshape(len(self.images), -1)
+        self.points = self.z.reshape(len(self.z), -1)
         self._logits: np.ndarray | None = None
 
     def logits(self) -> np.ndarray:
@@ -384,14 +386,14 @@ class _FullProgram(_Program):
         return self._logits
 
     def _distances(self, batch: np.ndarray, elements: np.ndarray, real: type) -> np.ndarray:
-        z = self.z[batch].astype(real)
+        z = self.points[batch].astype(real)
         chunks = _chunks(elements)
         distances = np.empty((len(batch), len(elements)))
 
         def work(number: int) -> np.ndarray:
             part = np.zeros((len(batch), len(chunks[number])))
             indices = self.selection.indices[chunks[number]]
-            kernels.full_distances(self.images, real(self.offset), indices, z, part)
+            kernels.full_distances(self.flat, real(self.offset), indices, z, part)
             return part
 
         for number, part in enumerate(in_order(work, len(chunks))):
@@ -415,10 +417,10 @@ class _FullProgram(_Program):
         def work(number: int) -> np.ndarray:
             gaps = (logits[:, chunks[number]] - log_normalisers).astype(np.float32)
             weights = np.where(gaps >= LOWEST, np.exp2(gaps), np.float32(0))
-            numerator = np.zeros(self.z.shape, np.float32)
+            numerator = np.zeros(self.points.shape, np.float32)
             indices = self.selection.indices[chunks[number]]
-            kernels.full_numerator(self.images, np.float32(self.offset), indices, weights, numerator)
+            kernels.full_numerator(self.flat, np.float32(self.offset), indices, weights, numerator)
             return numerator
 
-        total = sum(in_order(work, len(chunks)), np.zeros(self.z.shape))
+        total = sum(in_order(work, len(chunks)), np.zeros(self.points.shape))
         return self.fold(total.reshape(len(total), *self.collection.shape)) / self.unit

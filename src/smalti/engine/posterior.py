@@ -65,7 +65,7 @@ def inspect_posterior(
             per_image[rows[:, None, None], torch.arange(chosen)[:, None], images] = torch.logaddexp(target, values)
             kind = torch.full_like(images, number[block.flip, block.shift])
             found = torch.stack([images, kind], -1).expand(*values.shape, 2)
-            merged, order = torch.cat([best[rows], values], -1).sort(-1, descending=True, stable=True)
+            merged, order = torch.cat([best[rows], values], -1).sort(stable=True, dim=-1, descending=True)
             best[rows] = merged[..., :top]
             both = torch.cat([which[rows], found], -2)
             which[rows] = both.gather(-2, order[..., :top, None].expand(-1, -1, -1, 2))

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["TorchBackend"]
 
-BLOCK_BYTES = {"cpu": 4 << 20, "cuda": 512 << 20}  # of one (B, n, K) or (B, n, C, H, W) intermediate: the L2 cache; a GPU's memory
+BLOCK_BYTES = {
+    "cpu": 4 << 20,
+    "cuda": 512 << 20,
+}  # of one (B, n, K) or (B, n, C, H, W) intermediate: the L2 cache; a GPU's memory
 
 
 class TorchBackend(Backend):
@@ -67,34 +70,49 @@ class TorchBackend(Backend):
 
 
 class _Linear:
-    """Window sums and their transposes as matrix products, for images d of (..., C or 1, H, W) and weights w of (..., K)."""
+    """Window sums and their transposes as matrix products, for images d (..., C or 1, H, W) and weights w (..., K)."""
 
-    def __init__(self, windows: Windows, shape: tuple[int, int, int], like: torch.Tensor) -> None:
-        self.shape = shape
-        factors = windows.factors(shape)
-        self.rows = self.columns = self.matrix = None
-        if factors is not None:
-            self.rows, self.columns = (f.to(like.device, like.dtype) for f in factors)
-            self.channels = 1
-        else:
-            masks = windows.masks(shape).to(like.device, like.dtype)
-            self.channels = masks.shape[1]
-            self.matrix = masks.flatten(1)
+    channels = 1
 
     def sums(self, d: torch.Tensor) -> torch.Tensor:
         """sum_q window_k(q) d(q): (..., C, H, W) -> (..., K)."""
-        if self.channels == 1:
-            d = d.sum(-3)
-        if self.rows is not None:
-            return (self.rows @ d @ self.columns.T).flatten(-2)
-        return d.flatten(-2 if self.channels == 1 else -3) @ self.matrix.T
+        raise NotImplementedError
 
     def spread(self, w: torch.Tensor) -> torch.Tensor:
         """sum_k window_k(q) w_k: (..., K) -> (..., C or 1, H, W)."""
-        if self.rows is not None:
-            grid = w.unflatten(-1, (len(self.rows), len(self.columns)))
-            return (self.rows.T @ grid @ self.columns)[..., None, :, :]
-        return (w @ self.matrix).unflatten(-1, (self.channels, *self.shape[1:]))
+        raise NotImplementedError
+
+    @staticmethod
+    def of(windows: Windows, shape: tuple[int, int, int], like: torch.Tensor) -> _Linear:
+        factors = windows.factors(shape)
+        if factors is not None:
+            return _Separable(*(factor.to(like.device, like.dtype) for factor in factors))
+        return _Dense(windows.masks(shape).to(like.device, like.dtype))
+
+
+class _Separable(_Linear):
+    def __init__(self, rows: torch.Tensor, columns: torch.Tensor) -> None:
+        self.rows, self.columns = rows, columns
+
+    def sums(self, d: torch.Tensor) -> torch.Tensor:
+        return (self.rows @ d.sum(-3) @ self.columns.T).flatten(-2)
+
+    def spread(self, w: torch.Tensor) -> torch.Tensor:
+        grid = w.unflatten(-1, (len(self.rows), len(self.columns)))
+        return (self.rows.T @ grid @ self.columns)[..., None, :, :]
+
+
+class _Dense(_Linear):
+    def __init__(self, masks: torch.Tensor) -> None:
+        self.shape, self.channels = masks.shape[1:], masks.shape[1]
+        self.matrix = masks.flatten(1)
+
+    def sums(self, d: torch.Tensor) -> torch.Tensor:
+        d = d.sum(-3, keepdim=True) if self.channels == 1 else d
+        return d.flatten(-3) @ self.matrix.T
+
+    def spread(self, w: torch.Tensor) -> torch.Tensor:
+        return (w @ self.matrix).unflatten(-1, self.shape)
 
 
 class _Pass:
@@ -103,8 +121,8 @@ class _Pass:
     def __init__(self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor) -> None:
         self.collection, self.z = collection, z
         self.scale = (0.5 / sigma.double() ** 2).to(z.device)
-        self.queries = _Linear(collection.queries, collection.shape, z)
-        self.responses = _Linear(collection.responses, collection.shape, z)
+        self.queries = _Linear.of(collection.queries, collection.shape, z)
+        self.responses = _Linear.of(collection.responses, collection.shape, z)
         widest = max(z[0].numel(), collection.count) * len(z) * z.element_size()
         self.size = max(1, BLOCK_BYTES.get(z.device.type, BLOCK_BYTES["cpu"]) // widest)
 

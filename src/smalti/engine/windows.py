@@ -150,7 +150,9 @@ class Centred(Windows):
 
     def check(self, shape: Shape) -> None:
         if self.size < 1 or self.size % 2 == 0:
-            raise InputError(f"a centred window needs an odd size of at least 1, not {self.size}; try {max(1, self.size - 1)}")
+            raise InputError(
+                f"a centred window needs an odd size of at least 1, not {self.size}; try {max(1, self.size - 1)}"
+            )
         if self.size > min(shape[1:]) and self.wrap:
             raise InputError(
                 f"a window of {self.size} that wraps around does not fit the {shape[1]} x {shape[2]} images; "
@@ -234,7 +236,9 @@ class Masks(Windows):
         if not bool((torch.isfinite(values) & (values >= 0)).all()):
             raise InputError("masks must be finite and not negative")
         if self.at is not None and tuple(self.at.shape) != (values.shape[0], 2):
-            raise InputError(f"`at` has shape {tuple(self.at.shape)}; give one (row, column) per mask, ({values.shape[0]}, 2)")
+            raise InputError(
+                f"`at` has shape {tuple(self.at.shape)}; give one (row, column) per mask, ({values.shape[0]}, 2)"
+            )
 
     def anchors(self, shape: Shape) -> torch.Tensor:
         if self.at is not None:

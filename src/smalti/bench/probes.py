@@ -1,0 +1,74 @@
+"""Measurements that need a process of their own: memory and compile times."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from smalti.core.errors import EnvironmentFailure
+from smalti.source import Source
+
+__all__ = ["first_call_seconds", "peak_memory_mb"]
+
+_MEMORY = """
+import re, sys, numpy as np, smalti, torch
+from smalti.bench.subject import noisy
+from smalti import LocalScore, PSPCSquare, edm_sigmas, Source
+from smalti.engine import numba_backend, torch_backend
+images = np.load(sys.argv[1], mmap_mode="r")
+source = smalti.Source(images)
+touched = int(np.asarray(images).max())  # one full read
+def peak():
+    return int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]) / 1024  # of this process alone
+before = peak()
+z = noisy(source, 1.0, 16)
+for sigma in smalti.edm_sigmas().tolist():
+    smalti.PSPCSquare(source)(z, sigma)
+smalti.LocalScore(source)(z, 1.0)
+print(peak() - before)
+"""
+
+_FIRST_CALL = """
+import time, numpy as np, torch, smalti
+source = smalti.Source(np.random.default_rng(0).integers(0, 256, (64, 3, 32, 32), dtype=np.uint8))
+source.images.flags.writeable = False
+z = torch.zeros(1, 3, 32, 32)
+start = time.perf_counter()
+smalti.PSPCSquare(source, patch_size=7)(z, 1.0)
+smalti.Optimal(source)(z, 1.0)
+print(time.perf_counter() - start)
+"""
+
+
+def peak_memory_mb(source: Source) -> float:
+    """MB that denoising 16 images at all 18 levels adds to the peak after the import and one full read of the source."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.npy"
+        np.save(path, np.asarray(source.images))
+        return float(_run(_MEMORY, str(path)))
+
+
+def first_call_seconds(cold: bool) -> float:
+    """Seconds of the first PSPC-Square and Optimal call of a new process, with an empty (`cold`) or the installed kernel cache."""
+    if not cold:
+        return float(_run(_FIRST_CALL))
+    with tempfile.TemporaryDirectory() as folder:
+        return float(_run(_FIRST_CALL, environment={"NUMBA_CACHE_DIR": folder}))
+
+
+def _run(program: str, *arguments: str, environment: dict[str, str] | None = None) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(environment or {})},
+        check=False,
+    )
+    if done.returncode:
+        raise EnvironmentFailure(f"a measurement in its own process failed: {done.stderr.strip().splitlines()[-1]}")
+    return done.stdout.strip().splitlines()[-1]

@@ -1,0 +1,52 @@
+"""A long run as batches, each kept as it finishes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from smalti.cli.jobs.run_folder import RunFolder
+from smalti.core.progress import progress
+
+__all__ = ["Arrays", "Compute", "run_batches"]
+
+Arrays = dict[str, np.ndarray]
+Compute = Callable[[int, int, Callable[[int], None]], Arrays]
+
+
+def run_batches(
+    folder: RunFolder, total: int, batch_size: int, compute: Compute, description: str, units: int = 1
+) -> tuple[Arrays, int, bool]:
+    """Compute images 0 .. total - 1 in batches; those that the folder already holds are taken from there.
+
+    Args:
+        folder: a started run folder.
+        total: number of images, at least 1.
+        batch_size: images in a batch, at least 1.
+        compute: (low, high, advance) -> arrays whose first axis is images low .. high - 1; it calls advance(k) as
+            units of progress are done, (high - low) * units in all.
+        description: for the progress bar.
+        units: units of progress per image.
+
+    Returns:
+        The arrays of all finished images in order, their number, and whether Ctrl-C stopped the run. Without a finished
+        batch the dict is empty.
+    """
+    bounds = [(low, min(low + batch_size, total)) for low in range(0, total, batch_size)]
+    parts = {bound: stored for bound in bounds if (stored := folder.load_part(*bound)) is not None}
+    done = sum(high - low for low, high in parts)
+    interrupted = False
+    with progress(description, (total - done) * units, show=True) as advance:
+        try:
+            for low, high in bounds:
+                if (low, high) not in parts:
+                    arrays = compute(low, high, advance)
+                    done += high - low
+                    folder.save_part(low, high, arrays, done)
+                    parts[low, high] = arrays
+        except KeyboardInterrupt:
+            interrupted = True
+    finished = [parts[bound] for bound in bounds if bound in parts]
+    joined = {name: np.concatenate([part[name] for part in finished]) for name in finished[0]} if finished else {}
+    return joined, sum(high - low for low, high in parts), interrupted

@@ -1,0 +1,138 @@
+"""--denoiser, --param and --backend: from text to a denoiser, typed by its constructor's signature."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from smalti import denoisers
+from smalti.core.denoiser import Denoiser
+from smalti.core.errors import InputError
+
+__all__ = ["denoiser_class", "parse_parameters"]
+
+
+def denoiser_class(name: str) -> type[Denoiser]:
+    """The registered denoiser called `name`; InputError with the nearest name if there is none."""
+    if name in denoisers.REGISTRY:
+        return denoisers.REGISTRY[name]
+    raise InputError(f"no denoiser is called {name!r}{_nearest(name, list(denoisers.REGISTRY))}")
+
+
+def parse_parameters(kind: type[Denoiser], pairs: Sequence[str], backend: str | None = None) -> dict[str, Any]:
+    """Constructor arguments from NAME=VALUE pairs.
+
+    A value is read as what the parameter's annotation allows, tried in this order: None ("none"), bool ("true",
+    "false"), int, float, a list of numbers ("3,5,7"), text. Without an annotation, anything goes.
+
+    Args:
+        kind: the denoiser's class.
+        pairs: from --param.
+        backend: from --backend; None if it was not given.
+
+    Raises:
+        InputError: no "="; an unknown parameter (with the nearest and the list of valid ones); one given twice; a value
+            of another type; a backend for a denoiser that has none.
+    """
+    known = denoisers.parameters_of(kind)
+    hints = typing.get_type_hints(kind.__init__)
+    values: dict[str, Any] = {}
+    if backend is not None:
+        if "backend" not in known:
+            raise InputError(f"{kind.name} has no backends; leave --backend out")
+        values["backend"] = backend
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals:
+            raise InputError(f"--param must be NAME=VALUE, not {pair!r}")
+        if name not in known:
+            raise InputError(f"{kind.name} has no parameter {name!r}{_nearest(name, list(known))}")
+        if name in values:
+            raise InputError(f"{name} is given twice; give it once")
+        values[name] = _value(kind.name, name, text.strip(), hints.get(name, Any))
+    missing = [n for n, p in known.items() if p.default is p.empty and n not in values]
+    if missing:
+        raise InputError(f"{kind.name} needs --param {missing[0]}=VALUE")
+    return values
+
+
+def _value(owner: str, name: str, text: str, hint: Any) -> Any:
+    for read in _readers(hint):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    wanted = (
+        hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "").replace("collections.abc.", "")
+    )
+    raise InputError(f"{owner}: {name} cannot be {text!r}; it takes {wanted}")
+
+
+def _readers(hint: Any) -> list[Any]:
+    """Functions that read text as one of the types in `hint`, most specific first."""
+    choices = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    allowed = set(choices)
+    anything = Any in allowed
+    readers: list[Any] = []
+    if anything or type(None) in allowed:
+        readers.append(_none)
+    if anything or bool in allowed:
+        readers.append(_bool)
+    if anything or int in allowed or float in allowed:
+        readers.append(int)
+    if anything or float in allowed:
+        readers.append(float)
+    for choice in choices:
+        if typing.get_origin(choice) is typing.Literal:
+            readers.append(_one_of(typing.get_args(choice)))
+        elif _is_list(choice):
+            inner = (typing.get_args(choice) or (float,))[0]
+            readers.append(_list_of(int if inner is int else float))
+    if anything:
+        readers.append(_list_of(float))
+    if anything or str in allowed:
+        readers.append(str)
+    return readers
+
+
+def _none(text: str) -> None:
+    if text.lower() != "none":
+        raise ValueError(text)
+
+
+def _bool(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+def _one_of(choices: tuple[Any, ...]) -> Any:
+    def read(text: str) -> Any:
+        for choice in choices:
+            if str(choice) == text:
+                return choice
+        raise ValueError(text)
+
+    return read
+
+
+def _list_of(kind: type) -> Any:
+    def read(text: str) -> list[Any]:
+        return [kind(part) for part in text.strip("[]() ").split(",")]
+
+    return read
+
+
+def _is_list(choice: Any) -> bool:
+    origin = typing.get_origin(choice) or choice
+    return isinstance(origin, type) and issubclass(origin, Sequence) and origin is not str
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{hint} (there are: {', '.join(known) or 'none'})"

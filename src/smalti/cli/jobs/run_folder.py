@@ -1,0 +1,174 @@
+"""The folder of a run: what finished is kept as complete files, an interrupted run goes on, no results are replaced.
+
+    run.json    what was run, "status": "partial" or "complete", how many of how many are done
+    .parts/     one file per finished batch, named by the run's key and the images it holds; removed at the end
+
+The key is a hash of everything that determines the results. Every file is written whole or not at all, so after a
+kill -9 the parts on disk are exactly the finished batches, and going on from them gives the same bytes as never having
+stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smalti.core.errors import InputError, from_os_error
+from smalti.core.files import atomic_write
+
+__all__ = ["RECORD", "RunFolder", "save_npz"]
+
+RECORD, PARTS = "run.json", ".parts"
+
+
+class RunFolder:
+    """One run's folder.
+
+    Args:
+        path: the folder; made when the first file is written.
+        files: names of the results that the command writes, `run.json` not among them.
+        overwrite: replace results that are there.
+        resume: go on with a run of the same command that is there.
+
+    Raises:
+        InputError: both overwrite and resume; a path that is no folder; results that are there and neither was given.
+    """
+
+    def __init__(self, path: Path, files: Sequence[str], overwrite: bool = False, resume: bool = False) -> None:
+        if overwrite and resume:
+            raise InputError("--overwrite starts again and --resume goes on; give one of them")
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path} is not a folder; choose another --out")
+        self.path, self.files = path, tuple(files)
+        self.overwrite, self.resume = overwrite, resume
+        self._record: dict[str, Any] = {}
+        found = self._found()
+        if found and not (overwrite or resume):
+            raise InputError(
+                f"{path} already has results ({found[0].name}); choose another --out, or --overwrite to replace them"
+                + (", or --resume to go on" if self._stored().get("status") == "partial" else "")
+            )
+
+    def start(self, identity: Mapping[str, Any], total: int, about: Mapping[str, Any]) -> bool:
+        """Begin or go on.
+
+        Args:
+            identity: everything that determines the results, plain JSON values; its hash is the run's key.
+            total: number of images.
+            about: more for the record, which does not determine the results.
+
+        Returns:
+            Whether the run was complete already, so that nothing is left to do.
+
+        Raises:
+            InputError: --resume of a run whose identity differs (says in what).
+        """
+        stored = self._stored()
+        plain = json.loads(json.dumps(identity))
+        key = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+        self._record = {**about, "status": "partial", "done": 0, "total": total, "key": key, "determined_by": plain}
+        if self.overwrite:
+            self._clear()
+        elif self._found():
+            if not stored:
+                raise InputError(f"cannot resume: {self.path / RECORD} is missing or damaged; --overwrite starts again")
+            if stored.get("key") != key:
+                changed = "; ".join(_differences(stored.get("determined_by", {}), plain)) or "it was another run"
+                raise InputError(f"cannot resume the run in {self.path}: {changed}; --overwrite starts again")
+            if stored["status"] == "complete" and all((self.path / name).exists() for name in self.files):
+                self._remove_parts()
+                return True
+        self._write_record()
+        return False
+
+    def load_part(self, low: int, high: int) -> dict[str, np.ndarray] | None:
+        """The arrays of images low .. high - 1, or None where they are not there or not readable."""
+        try:
+            with np.load(self._part(low, high), allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+        except (OSError, ValueError, zipfile.BadZipFile, KeyError):
+            return None
+
+    def save_part(self, low: int, high: int, arrays: Mapping[str, np.ndarray], done: int) -> None:
+        """Keep the arrays of images low .. high - 1; `done` images are finished with them."""
+        save_npz(self._part(low, high), arrays)
+        self._record["done"] = done
+        self._write_record()
+
+    def finish(self, done: int) -> None:
+        """Record that all result files are written, for `done` images: complete if that is all of them."""
+        complete = done == self._record["total"]
+        self._record.update(status="complete" if complete else "partial", done=done)
+        self._write_record()
+        if complete:
+            self._remove_parts()
+
+    def _part(self, low: int, high: int) -> Path:
+        return self.path / PARTS / f"{self._record['key'][:16]}-{low:07d}-{high:07d}.npz"
+
+    def _found(self) -> list[Path]:
+        return [p for p in (self.path / name for name in (RECORD, *self.files, PARTS)) if p.exists()]
+
+    def _stored(self) -> dict[str, Any]:
+        try:
+            record = json.loads((self.path / RECORD).read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return record if isinstance(record, dict) and {"status", "key"} <= set(record) else {}
+
+    def _write_record(self) -> None:
+        with atomic_write(self.path / RECORD) as file:
+            file.write((json.dumps(self._record, indent=2) + "\n").encode())
+
+    def _clear(self) -> None:
+        """Remove an earlier run's results, its record first, so that no moment shows a record without its files."""
+        try:
+            for name in (RECORD, *self.files):
+                (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise from_os_error(error, f"replace results in {self.path}") from error
+        self._remove_parts()
+
+    def _remove_parts(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.path / PARTS)
+
+
+def save_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write `arrays` to a .npz, whole or not at all; equal arrays give equal bytes.
+
+    Raises:
+        EnvironmentFailure: the disk is full or the folder may not be written.
+    """
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, np.asanyarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue())
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """ "seed was 0, now 1", for every value that differs."""
+    found: list[str] = []
+    for name in dict.fromkeys([*old, *new]):
+        before, now = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(now, dict):
+            found += _differences(before, now, f"{prefix}{name} ")
+        elif before != now:
+            found.append(f"{prefix}{name} was {_short(before)}, now {_short(now)}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

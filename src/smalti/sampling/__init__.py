@@ -1,0 +1,26 @@
+"""Samplers of the probability-flow ODE: they turn any denoiser into a generator of images.
+
+    dz/dsigma = (z - D(z, sigma)) / sigma,   z(sigma_max) ~ N(0, sigma_max^2 I),   integrated from sigma_max down to 0
+
+`sample` runs it and keeps what happened; `trajectory` yields it step by step; a solver is one small function.
+"""
+
+from smalti.sampling.result import SampleResult
+from smalti.sampling.sampler import initial_noise, sample
+from smalti.sampling.schedules import sampling_sigmas
+from smalti.sampling.solvers import SOLVERS, Solver, euler, find_solver, heun
+from smalti.sampling.steps import Step, trajectory
+
+__all__ = [
+    "SOLVERS",
+    "SampleResult",
+    "Solver",
+    "Step",
+    "euler",
+    "find_solver",
+    "heun",
+    "initial_noise",
+    "sample",
+    "sampling_sigmas",
+    "trajectory",
+]

@@ -1,0 +1,153 @@
+import json
+
+import numpy as np
+import pytest
+
+from smalti.cli.jobs.batches import run_batches
+from smalti.cli.jobs.run_folder import RunFolder, save_npz
+from smalti.core.errors import InputError
+
+FILES = ("out.npz",)
+IDENTITY = {"seed": 0, "data": {"fingerprint": "abc"}}
+
+
+def start(path, identity=IDENTITY, total=5, **flags):
+    folder = RunFolder(path, FILES, **flags)
+    return folder, folder.start(identity, total, {"command": "test"})
+
+
+def record(path):
+    return json.loads((path / "run.json").read_text())
+
+
+class Work:
+    """Computes squares; stops with Ctrl-C before image `stop`."""
+
+    def __init__(self, stop=99):
+        self.stop, self.calls = stop, []
+
+    def __call__(self, low, high, advance):
+        if high > self.stop:
+            raise KeyboardInterrupt
+        self.calls.append((low, high))
+        advance(high - low)
+        return {"square": np.arange(low, high) ** 2}
+
+
+def run(path, work, **flags):
+    folder, complete = start(path, **flags)
+    assert not complete
+    arrays, done, interrupted = run_batches(folder, 5, 2, work, "working")
+    if done:
+        save_npz(path / "out.npz", arrays)
+    folder.finish(done)
+    return done, interrupted
+
+
+def test_a_whole_run(tmp_path):
+    path = tmp_path / "a" / "b"
+    assert run(path, Work()) == (5, False)
+    assert np.load(path / "out.npz")["square"].tolist() == [0, 1, 4, 9, 16]
+    assert record(path)["status"] == "complete"
+    assert (record(path)["done"], record(path)["total"]) == (5, 5)
+    assert sorted(p.name for p in path.iterdir()) == ["out.npz", "run.json"]
+
+
+def test_interrupted_then_resumed_gives_the_same_bytes(tmp_path):
+    run(tmp_path / "whole", Work())
+    path = tmp_path / "parts"
+    assert run(path, Work(stop=4)) == (4, True)
+    assert np.load(path / "out.npz")["square"].tolist() == [0, 1, 4, 9]
+    assert (record(path)["status"], record(path)["done"]) == ("partial", 4)
+    rest = Work()
+    assert run(path, rest, resume=True) == (5, False)
+    assert rest.calls == [(4, 5)]
+    for name in ("out.npz", "run.json"):
+        assert (path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not (path / ".parts").exists()
+
+
+def test_interrupted_before_anything_finished(tmp_path):
+    assert run(tmp_path / "r", Work(stop=0)) == (0, True)
+    assert record(tmp_path / "r")["done"] == 0
+    assert not (tmp_path / "r" / "out.npz").exists()
+
+
+def test_the_record_is_right_at_every_moment(tmp_path):
+    folder, _ = start(tmp_path)
+    assert record(tmp_path)["status"] == "partial"
+    folder.save_part(0, 2, {"a": np.zeros(2)}, done=2)
+    assert record(tmp_path)["done"] == 2
+
+
+def test_results_are_not_replaced_unasked(tmp_path):
+    run(tmp_path, Work())
+    with pytest.raises(InputError, match=r"already has results \(run.json\).*--overwrite"):
+        start(tmp_path)
+    run(tmp_path, Work(), overwrite=True)
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(InputError, match=r"already has results \(out.npz\)"):
+        start(tmp_path)
+
+
+def test_a_partial_run_is_offered_to_resume(tmp_path):
+    run(tmp_path, Work(stop=2))
+    with pytest.raises(InputError, match="--resume to go on"):
+        start(tmp_path)
+
+
+def test_other_files_are_no_obstacle_and_survive_overwrite(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    run(tmp_path, Work())
+    run(tmp_path, Work(stop=2), overwrite=True)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert np.load(tmp_path / "out.npz")["square"].tolist() == [0, 1]
+
+
+def test_resuming_another_run_says_what_differs(tmp_path):
+    run(tmp_path, Work(stop=2))
+    with pytest.raises(InputError, match=r'cannot resume .*seed was 0, now 1; data fingerprint was "abc", now "xyz"'):
+        start(tmp_path, {"seed": 1, "data": {"fingerprint": "xyz"}}, resume=True)
+
+
+def test_resuming_a_complete_run_has_nothing_to_do(tmp_path):
+    run(tmp_path, Work())
+    assert start(tmp_path, resume=True)[1]
+
+
+def test_resuming_nothing_starts(tmp_path):
+    assert run(tmp_path / "new", Work(), resume=True) == (5, False)
+
+
+def test_resuming_without_a_record_is_refused(tmp_path):
+    run(tmp_path, Work(stop=2))
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(InputError, match=r"run.json is missing or damaged"):
+        start(tmp_path, resume=True)
+
+
+def test_a_damaged_part_is_computed_again(tmp_path):
+    run(tmp_path, Work(stop=4))
+    part = min((tmp_path / ".parts").iterdir())
+    part.write_bytes(part.read_bytes()[:40])
+    again = Work()
+    run(tmp_path, again, resume=True)
+    assert again.calls == [(0, 2), (4, 5)]
+
+
+def test_contradictions(tmp_path):
+    with pytest.raises(InputError, match="one of them"):
+        RunFolder(tmp_path, FILES, overwrite=True, resume=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="not a folder"):
+        RunFolder(tmp_path / "file", FILES)
+
+
+def test_npz_bytes_are_reproducible_and_plain(tmp_path):
+    arrays = {"a": np.arange(3), "b": np.float64(2.5)}
+    save_npz(tmp_path / "1.npz", arrays)
+    save_npz(tmp_path / "2.npz", arrays)
+    assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "2.npz").read_bytes()
+    loaded = np.load(tmp_path / "1.npz", allow_pickle=False)
+    assert loaded["a"].tolist() == [0, 1, 2]
+    assert float(loaded["b"]) == 2.5

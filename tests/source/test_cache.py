@@ -1,0 +1,283 @@
+"""The cache: hits and keys, damage, other processes, disks that are full or may not be written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from smalti.core.errors import InputError
+from smalti.source import Source
+from smalti.source import cache as cache_module
+from smalti.source import pictures as pictures_module
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the data sets that were really decoded."""
+    done: list[str] = []
+    original = pictures_module._build
+
+    def counted(tree, what, *rest):  # type: ignore[no-untyped-def]
+        done.append(what)
+        return original(tree, what, *rest)
+
+    monkeypatch.setattr(pictures_module, "_build", counted)
+    return done
+
+
+def entries(cache: Path) -> list[Path]:
+    return sorted(cache.iterdir())
+
+
+def test_the_second_time_nothing_is_decoded(folder: Path, cache: Path, builds, rgb) -> None:
+    first, second = Source.open(folder), Source.open(folder, hflip=True, classes="dog", limit=2)
+    assert len(builds) == 1
+    assert first.origin is not None
+    assert second.origin is not None
+    assert (first.origin.hit, second.origin.hit) == (False, True)
+    assert isinstance(second.subset(slice(0, 1)).images, np.ndarray)
+    whole = Source.open(folder)
+    assert isinstance(whole.images, np.memmap)
+    assert not whole.images.flags.writeable
+    assert (whole.images == rgb.transpose(0, 3, 1, 2)).all()
+    assert whole.fingerprint() == first.fingerprint()
+    [entry] = entries(cache)
+    assert sorted(path.name for path in entry.iterdir()) == ["images.npy", "labels.npy", "meta.json"]
+    assert json.loads((entry / "meta.json").read_text())["class_names"] == ["cat", "dog"]
+    assert (np.load(entry / "images.npy") == whole.images).all()
+
+
+def test_what_is_in_the_key(folder: Path, builds) -> None:
+    Source.open(folder)
+    for options in ({"resolution": 4}, {"resolution": (4, 2)}, {"skip_bad": True}):
+        Source.open(folder, **options)
+        Source.open(folder, **options)
+    assert len(builds) == 4
+    info = (folder / "cat/1.png").stat()
+    os.utime(folder / "cat/1.png", ns=(info.st_atime_ns, info.st_mtime_ns + 1))
+    Source.open(folder)
+    assert len(builds) == 5
+    (folder / "cat/1.png").rename(folder / "cat/0.png")
+    Source.open(folder)
+    assert len(builds) == 6
+
+
+def test_equal_names_sizes_and_times_are_not_equal_data(tmp_path: Path, encode, write_folder) -> None:
+    """Archives restore times and uncompressed images have equal sizes; they must not be taken for each other."""
+    first, second = (np.full((4, 4, 3), value, np.uint8) for value in (1, 2))
+    for name, image in (("a", first), ("b", second)):
+        write_folder(tmp_path / name, {"x.bmp": encode(image, "BMP")})
+        os.utime(tmp_path / name / "x.bmp", (315532800, 315532800))
+    assert (Source.open(tmp_path / "a").images == 1).all()
+    assert (Source.open(tmp_path / "b").images == 2).all()
+
+
+def test_a_zip_is_known_by_its_directory(tmp_path: Path, files, write_zip, encode, builds) -> None:
+    path = write_zip(tmp_path / "x.zip", files)
+    Source.open(path)
+    moved = path.rename(tmp_path / "y.zip")
+    Source.open(moved)
+    assert len(builds) == 1
+    times = moved.stat()
+    swapped = dict(zip(files, [*list(files.values())[1:], files["cat/1.png"]], strict=True))
+    write_zip(moved, swapped)
+    os.utime(moved, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert moved.stat().st_size == times.st_size
+    Source.open(moved)
+    assert len(builds) == 2
+
+
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_module.cache_root() == tmp_path / "cache"
+    monkeypatch.delenv("SMALTI_CACHE")
+    assert cache_module.cache_root() == tmp_path / "xdg" / "smalti"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_module.cache_root() == tmp_path / ".cache" / "smalti"
+
+
+def _cut(entry: Path) -> None:
+    os.truncate(entry / "images.npy", (entry / "images.npy").stat().st_size - 1)
+
+
+def _extend(entry: Path) -> None:
+    with open(entry / "images.npy", "ab") as file:
+        file.write(b"x")
+
+
+def _rewrite(entry: Path, change: dict[str, object]) -> None:
+    meta = json.loads((entry / "meta.json").read_text())
+    (entry / "meta.json").write_text(json.dumps({**meta, **change}))
+
+
+def _swap(entry: Path) -> None:
+    (entry / "images.npy").unlink()
+    entry.joinpath("labels.npy").unlink()
+    entry.joinpath("meta.json").unlink()
+    entry.rmdir()
+    entry.write_text("a file where a folder was")
+
+
+DAMAGE = {
+    "images cut off": _cut,
+    "images too long": _extend,
+    "images empty": lambda e: (e / "images.npy").write_bytes(b""),
+    "no images": lambda e: (e / "images.npy").unlink(),
+    "no labels": lambda e: (e / "labels.npy").unlink(),
+    "labels cut off": lambda e: os.truncate(e / "labels.npy", 130),
+    "no meta": lambda e: (e / "meta.json").unlink(),
+    "meta empty": lambda e: (e / "meta.json").write_text(""),
+    "meta of another kind": lambda e: (e / "meta.json").write_text("[1]"),
+    "meta not text": lambda e: (e / "meta.json").write_bytes(b"\xff\xff"),
+    "another format": lambda e: _rewrite(e, {"format": 0}),
+    "another shape": lambda e: _rewrite(e, {"shape": [6, 3, 4, 5]}),
+    "bad skipped": lambda e: _rewrite(e, {"skipped": [1]}),
+    "a file": _swap,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_damage_is_repaired(folder: Path, cache: Path, builds, rgb, damage) -> None:
+    Source.open(folder)
+    [entry] = entries(cache)
+    damage(entry)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        source = Source.open(folder)
+    assert (source.images == rgb.transpose(0, 3, 1, 2)).all()
+    assert source.labels is not None
+    assert len(builds) == 2
+    assert entries(cache) == [entry]
+    assert Source.open(folder).origin.hit  # type: ignore[union-attr]
+
+
+def test_an_open_source_survives_the_removal_of_its_entry(folder: Path, cache: Path, rgb) -> None:
+    import shutil
+
+    source = Source.open(folder)
+    shutil.rmtree(cache)
+    assert (source.images == rgb.transpose(0, 3, 1, 2)).all()
+
+
+def test_a_cache_that_cannot_be_written(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rgb) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SMALTI_CACHE", str(tmp_path / "file" / "cache"))
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="not cached") as caught:
+            source = Source.open(folder)
+        assert len(caught) == 1
+        assert "\n" not in str(caught[0].message)
+        assert (source.images == rgb.transpose(0, 3, 1, 2)).all()
+        assert source.origin is not None
+        assert source.origin.cache is None
+        assert not source.images.flags.writeable
+
+
+def _no_space(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("where", ["os.posix_fallocate", "numpy.save", "os.rename", "os.fsync", "json.dump"])
+def test_a_disk_that_fills_up(folder: Path, cache: Path, monkeypatch, rgb, where: str) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(where, _no_space)
+        with pytest.warns(UserWarning, match="the disk is full"):
+            source = Source.open(folder)
+    assert (source.images == rgb.transpose(0, 3, 1, 2)).all()
+    assert source.labels is not None
+    assert not cache.exists() or entries(cache) == []
+    assert Source.open(folder).origin.cache is not None  # type: ignore[union-attr]
+
+
+def test_too_little_room_on_the_disk_is_seen_before(folder: Path, cache: Path, monkeypatch) -> None:
+    import shutil
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
+    with pytest.warns(UserWarning, match="360 B, 10 B free"):
+        assert len(Source.open(folder)) == 6
+    assert entries(cache) == []
+
+
+SCRIPT = """
+import sys, warnings
+warnings.simplefilter("error" if len(sys.argv) < 4 else "default")
+from smalti.source import Source
+if len(sys.argv) > 3:
+    import resource, signal
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+if sys.argv[2]:
+    import time
+    from smalti.source import pictures
+    build = pictures._build
+    def slow(*rest):
+        built = build(*rest)
+        print("built", flush=True)
+        sys.stdin.readline()
+        return built
+    pictures._build = slow
+source = Source.open(sys.argv[1])
+print(source.fingerprint(), source.origin.cache is not None)
+"""
+
+
+def test_a_real_limit_on_file_size(folder: Path, cache: Path) -> None:
+    """The kernel refuses the 488 bytes of images.npy: everything stays in memory, nothing is left."""
+    run = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(folder), "", "300"], capture_output=True, text=True, check=True
+    )
+    assert "not cached" in run.stderr
+    assert run.stdout.split() == [Source.open(folder).fingerprint(), "False"]
+    assert len(entries(cache)) == 1
+
+
+def test_two_processes_at_once(folder: Path, cache: Path) -> None:
+    """Both have decoded before either publishes: one entry is left, both get the same images, nobody fails."""
+    command = [sys.executable, "-c", SCRIPT, str(folder), "wait"]
+    both = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "built\n"
+    assert len(entries(cache)) == 2
+    said = [process.communicate("go\n")[0].split() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    [entry] = entries(cache)
+    assert not entry.name.startswith(".tmp")
+    assert said == [[Source.open(folder).fingerprint(), "True"]] * 2
+
+
+def test_errors_and_interrupts_leave_nothing(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "dog/2.png").write_bytes(b"x")
+    with pytest.raises(InputError):
+        Source.open(folder)
+    assert entries(cache) == []
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cache_module.Store, "complete", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Source.open(folder, skip_bad=True)
+    assert entries(cache) == []
+
+
+def test_what_dead_processes_left_is_removed_after_a_day(folder: Path, cache: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = {"old": f".tmp-{dead.pid}-a", "young": f".tmp-{dead.pid}-b", "alive": f".tmp-{os.getpid()}-c"}
+    for kind, name in names.items():
+        (cache / name).mkdir(parents=True)
+        (cache / name / "1.npy").write_text("")
+        if kind != "young":
+            os.utime(cache / name, (time.time() - 90000,) * 2)
+    Source.open(folder)
+    assert {path.name for path in entries(cache) if path.name.startswith(".tmp")} == {names["young"], names["alive"]}

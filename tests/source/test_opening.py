@@ -1,0 +1,156 @@
+"""Source.open: names, paths, class filters, limits, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from smalti.core.errors import EnvironmentFailure, InputError
+from smalti.source import Source, describe
+from smalti.source import memory as memory_module
+
+
+def test_digits() -> None:
+    source = Source.open("digits", hflip=True)
+    assert repr(source) == "Source('digits', 1797 x 1x8x8 uint8, 10 classes, hflip=True)"
+    assert source.labels is not None
+    assert np.bincount(source.labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    steps = {round(255 * v / 16) for v in range(17)}
+    assert set(np.unique(source.images).tolist()) == steps
+    first = np.array([0, 0, 5, 13, 9, 1, 0, 0])  # the well-known first row of the first digit
+    assert (source.images[0, 0, 0] == np.round(first * 255 / 16)).all()
+    assert source.labels[0] == 0
+    assert not source.images.flags.writeable
+
+
+def test_digits_licence_is_beside_them() -> None:
+    import smalti.source
+
+    text = (Path(smalti.source.__file__).parent / "data" / "digits-LICENSE.txt").read_text()
+    assert "Alpaydin" in text
+    assert "CC BY 4.0" in text
+
+
+def test_a_path_wins_over_a_name(tmp_path: Path, encode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / "a.png").write_bytes(encode(np.zeros((2, 2), np.uint8)))
+    assert len(Source.open("digits")) == 1
+
+
+def test_digits_to_another_resolution() -> None:
+    source = Source.open("digits", resolution=4)
+    assert source.shape == (1, 4, 4)
+    means = Source.open("digits").images.reshape(1797, 1, 4, 2, 4, 2).mean(axis=(3, 5))
+    assert np.abs(source.images - means).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("digit", "did you mean digits"),
+        ("nothing-like-it", "accepted: a folder"),
+        ("", "empty"),
+        ("a\0b", "NUL"),
+        (7, "not int"),
+    ],
+)
+def test_unknown_names(given: object, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Source.open(given)  # type: ignore[arg-type]
+
+
+def test_a_missing_path_names_its_neighbour(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"did you mean .*/pets"):
+        Source.open(folder.with_name("pest"))
+
+
+def test_other_files_are_refused(tmp_path: Path, encode) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(InputError, match=r"not a data set: a folder or \.zip"):
+        Source.open(tmp_path / "notes.txt")
+    (tmp_path / "one.png").write_bytes(encode(np.zeros((2, 2), np.uint8)))
+    with pytest.raises(InputError, match="single image"):
+        Source.open(tmp_path / "one.png")
+
+
+def test_class_filter_keeps_numbers(folder: Path) -> None:
+    for classes in ("dog", ["dog"], 1, [1], "1", np.int64(1)):
+        source = Source.open(folder, classes=classes)
+        assert len(source) == 3
+        assert source.labels is not None
+        assert source.labels.tolist() == [1, 1, 1]
+        assert source.class_names == ("cat", "dog")
+        assert source.num_classes == 2
+    assert len(Source.open(folder, classes=["dog", 0])) == 6
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        ("dig", "did you mean 'dog'"),
+        (2, "no class 2"),
+        (-1, "no class -1"),
+        ([], "empty"),
+        (True, "no class True"),
+        (1.0, "not 1.0"),
+    ],
+)
+def test_unknown_classes(folder: Path, classes: object, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Source.open(folder, classes=classes if not isinstance(classes, float) else [classes])  # type: ignore[arg-type, list-item]
+
+
+def test_classes_without_labels(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((2, 1, 2, 2), np.uint8))
+    with pytest.raises(InputError, match="no classes"):
+        Source.open(tmp_path / "x.npy", classes=0)
+
+
+def test_limit_is_evenly_spaced_after_the_filter(tmp_path: Path) -> None:
+    images = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)
+    np.savez(tmp_path / "x.npz", images=images, labels=np.array([0] * 3 + [1] * 7))
+    path = tmp_path / "x.npz"
+    assert Source.open(path, limit=4).images.ravel().tolist() == [0, 2, 5, 7]
+    assert Source.open(path, classes=1, limit=3).images.ravel().tolist() == [3, 5, 7]
+    assert len(Source.open(path, limit=10)) == len(Source.open(path, limit=11)) == 10
+    for limit in (0, -1, 2.0, True):
+        with pytest.raises(InputError, match="limit"):
+            Source.open(path, limit=limit)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("resolution", [0, -3, (4,), (4, 4, 4), "32", 2.0, True, (0, 4), 10**6])
+def test_bad_resolutions(resolution: object) -> None:
+    with pytest.raises(InputError, match="resolution"):
+        Source.open("digits", resolution=resolution)  # type: ignore[arg-type]
+
+
+def test_layout_belongs_to_arrays(folder: Path) -> None:
+    with pytest.raises(InputError, match="layout must be"):
+        Source.open("digits", layout="nwhc")
+    for given in (folder, "digits"):
+        with pytest.raises(InputError, match="no layout"):
+            Source.open(given, layout="nhwc")
+
+
+def test_describe_of_an_opened_source(folder: Path, cache: Path) -> None:
+    (folder / "readme.txt").write_text("hello")
+    facts = describe(Source.open(folder))
+    assert facts["skipped"] == [{"file": "readme.txt", "reason": "not an image file"}]
+    assert facts["cache"]["hit"] is False
+    assert Path(facts["cache"]["folder"]).parent == cache
+    assert describe(Source.open(folder))["cache"]["hit"] is True
+    assert "EXIF" in facts["rule"]
+    assert [entry["count"] for entry in facts["classes"]] == [3, 3]
+    json.dumps(facts)
+
+
+def test_too_large_for_memory_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SMALTI_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(memory_module, "available_memory", lambda: 100)
+    with pytest.warns(UserWarning, match="not cached"), pytest.raises(EnvironmentFailure, match="pets as one array"):
+        Source.open(folder)
