@@ -56,23 +56,30 @@ def _double_and_one(out: Any, a: Any, b: Any, x: Any, n: int) -> None:
 
 
 @plain
-def sliding_sum(x: Any, width: int, step: int, n: int, ping: Any, pong: Any) -> Any:
-    """out[i] = sum_{j < width} x[i + j step], i < n; the result is x (width 1), ping or pong. Reads n + (width - 1) step entries."""
-    if width == 1:
-        return x
-    top = 0
-    while (width >> (top + 1)) > 0:
-        top += 1
-    have = 1
+def _doublings(width: int) -> int:
+    """floor(log2(width)): how many passes a sliding sum takes."""
+    passes = 0
+    while (width >> (passes + 1)) > 0:
+        passes += 1
+    return passes
+
+
+@plain
+def sliding_sum(x: Any, width: int, step: int, n: int, passes: int, ping: Any, pong: Any) -> Any:
+    """out[i] = sum_{j < width} x[i + j step] for i < n + what later passes need, after the first `passes` passes.
+
+    With passes = `_doublings(width)` the sum is complete. The result is x itself (no passes), ping or pong; it reads up to
+    n + (width - 1) step entries of x.
+    """
+    top = _doublings(width)
     source, target, spare = x, ping, pong
-    for bit in range(top - 1, -1, -1):
-        after = width >> bit
+    for bit in range(top - 1, top - 1 - passes, -1):
+        have, after = width >> (bit + 1), width >> bit
         count = n + (width - after) * step
         if after & 1:
             _double_and_one(target, source, source[have * step :], x[(after - 1) * step :], count)
         else:
             _double(target, source, source[have * step :], count)
-        have = after
         source, target, spare = target, spare, target
     return source
 
@@ -80,8 +87,30 @@ def sliding_sum(x: Any, width: int, step: int, n: int, ping: Any, pong: Any) -> 
 @plain
 def box_sum(x: Any, height: int, width: int, stride: int, n: int, work: Any) -> Any:
     """Sums over height x width boxes: out[i] = sum over x[i + j stride + k], i < n. `work` has four rows; x is left as it is."""
-    columns = sliding_sum(x, height, stride, n + width - 1, work[0], work[1])
-    return sliding_sum(columns, width, 1, n, work[2], work[3])
+    columns = sliding_sum(x, height, stride, n + width - 1, _doublings(height), work[0], work[1])
+    return sliding_sum(columns, width, 1, n, _doublings(width), work[2], work[3])
+
+
+@plain
+def spread_sum(x: Any, width: int, step: int, n: int, margin: int, levels: Any, first: int) -> Any:
+    """The transpose of a sliding sum: out[i] = sum_{j < width} x[i - j step], i < n + (width - 1) step, for x of n entries.
+
+    x and the rows of `levels` from `first` on have `margin` >= width * step zeros before entry 0 and enough after their last one. Every
+    pass has a row of its own and always writes the same range, so that the zeros stay. The result is x or the last row used.
+    """
+    top = _doublings(width)
+    source, begin = x, margin
+    for bit in range(top - 1, -1, -1):
+        have, after = width >> (bit + 1), width >> bit
+        target = levels[first + top - 1 - bit]
+        count = n + (after - 1) * step
+        here, back, ones = source[begin:], source[begin - have * step :], x[begin - (after - 1) * step :]
+        if after & 1:
+            _double_and_one(target[begin:], here, back, ones, count)
+        else:
+            _double(target[begin:], here, back, count)
+        source = target
+    return source
 
 
 # ------------------------------------------------------------------------------------------------- from images to logits
@@ -157,15 +186,78 @@ def _difference(image: Any, z: Any, begin: int, out: Any, n: int) -> None:
 
 
 @plain
+def _difference_stored(image: Any, offset: Any, z: Any, out: Any) -> None:
+    """out[i] = sum_c (z[c, i] - (image[c, i] - offset))^2, from stored pixels, without a canvas."""
+    real = type(offset)
+    for c in range(image.shape[0]):
+        zc, xc = z[c], image[c]
+        if c == 0:
+            for i in range(xc.shape[0]):
+                d = zc[i] - (real(xc[i]) - offset)
+                out[i] = d * d
+        else:
+            for i in range(xc.shape[0]):
+                d = zc[i] - (real(xc[i]) - offset)
+                out[i] += d * d
+
+
+@plain
+def _difference_stored_3(image: Any, offset: Any, z: Any, out: Any) -> None:
+    """The same for three channels, in one pass."""
+    real = type(offset)
+    z0, z1, z2 = z[0], z[1], z[2]
+    x0, x1, x2 = image[0], image[1], image[2]
+    for i in range(x0.shape[0]):
+        d0 = z0[i] - (real(x0[i]) - offset)
+        d1 = z1[i] - (real(x1[i]) - offset)
+        d2 = z2[i] - (real(x2[i]) - offset)
+        out[i] = d0 * d0 + d1 * d1 + d2 * d2
+
+
+@plain
 def _logits(sums: Any, scale: Any, log_prior: Any, out: Any, n: int) -> None:
     for k in range(n):
         out[k] = log_prior - sums[k] * scale
 
 
 @plain
+def _logits_of_two(a: Any, b: Any, scale: Any, log_prior: Any, out: Any, n: int) -> None:
+    for k in range(n):
+        out[k] = log_prior - (a[k] + b[k]) * scale
+
+
+@plain
+def _logits_of_three(a: Any, b: Any, x: Any, scale: Any, log_prior: Any, out: Any, n: int) -> None:
+    for k in range(n):
+        out[k] = log_prior - (a[k] + b[k] + x[k]) * scale
+
+
+@plain
+def box_logits(d: Any, layout: Any, scale: Any, log_prior: Any, work: Any, out: Any) -> None:
+    """out = log_prior - scale * box sums of d: the last pass of the box sum makes the logits."""
+    _, _, stride, _, height, width, _, n = layout
+    columns = sliding_sum(d, height, stride, n + width - 1, _doublings(height), work[0], work[1])
+    if width == 1:
+        _logits(columns, scale, log_prior, out, n)
+        return
+    last = sliding_sum(columns, width, 1, n, _doublings(width) - 1, work[2], work[3])
+    have = width >> 1
+    if width & 1:
+        _logits_of_three(last, last[have:], columns[width - 1 :], scale, log_prior, out, n)
+    else:
+        _logits_of_two(last, last[have:], scale, log_prior, out, n)
+
+
+@plain
 def _raise_to(highest: Any, values: Any, n: int) -> None:
     for k in range(n):
         highest[k] = max(highest[k], values[k])
+
+
+@plain
+def _raise_to_four(highest: Any, a: Any, b: Any, c: Any, d: Any, n: int) -> None:
+    for k in range(n):
+        highest[k] = max(highest[k], max(max(a[k], b[k]), max(c[k], d[k])))
 
 
 @plain
@@ -183,6 +275,29 @@ def _add_weights(total: Any, logits: Any, reference: Any, n: int) -> bool:
         total[k] += exp2(gap)
         alive |= np.int32(gap >= SMALLEST)
     return alive != 0
+
+
+@plain
+def _add_four_weights(total: Any, a: Any, b: Any, c: Any, d: Any, reference: Any, n: int, alive: Any) -> None:
+    """`_add_weights` for four images in one pass."""
+    alive_a = np.int32(0)
+    alive_b = np.int32(0)
+    alive_c = np.int32(0)
+    alive_d = np.int32(0)
+    for k in range(n):
+        gap_a = np.float32(a[k] - reference[k])
+        gap_b = np.float32(b[k] - reference[k])
+        gap_c = np.float32(c[k] - reference[k])
+        gap_d = np.float32(d[k] - reference[k])
+        total[k] += (exp2(gap_a) + exp2(gap_b)) + (exp2(gap_c) + exp2(gap_d))
+        alive_a |= np.int32(gap_a >= SMALLEST)
+        alive_b |= np.int32(gap_b >= SMALLEST)
+        alive_c |= np.int32(gap_c >= SMALLEST)
+        alive_d |= np.int32(gap_d >= SMALLEST)
+    alive[0] = alive_a
+    alive[1] = alive_b
+    alive[2] = alive_c
+    alive[3] = alive_d
 
 
 @plain
@@ -230,19 +345,34 @@ def box_normalisers(
     work = np.empty((5, length), z.dtype)
     reference = np.empty(windows, z.dtype)
     reach = windows + (box_height - 1) * stride + box_width - 1
+    direct = z.shape[0] == 1 and stride == width and first == 0 and box_first == 0
     for start in range(0, elements.shape[0], BLOCK):
         count = min(BLOCK, elements.shape[0] - start)
-        for j in range(count):
-            _lay_out(images[elements[start + j]], offset, height, width, stride, first, block[j])
+        if not direct:
+            for j in range(count):
+                _lay_out(images[elements[start + j]], offset, height, width, stride, first, block[j])
         for b in range(z.shape[0]):
             reference[:] = highest[b]
             for j in range(count):
-                _difference(block[j], z[b], box_first, work[4], reach)
-                sums = box_sum(work[4], box_height, box_width, stride, windows, work)
-                _logits(sums, scales[b], log_priors[start + j], logits[j], windows)
+                if direct and channels == 3:
+                    _difference_stored_3(images[elements[start + j]], offset, z[0], work[4])
+                elif direct:
+                    _difference_stored(images[elements[start + j]], offset, z[0], work[4])
+                else:
+                    _difference(block[j], z[b], box_first, work[4], reach)
+                box_logits(work[4], layout, scales[b], log_priors[start + j], work, logits[j])
+            fours = count - count % 4
+            for j in range(0, fours, 4):
+                _raise_to_four(reference, logits[j], logits[j + 1], logits[j + 2], logits[j + 3], windows)
+            for j in range(fours, count):
                 _raise_to(reference, logits[j], windows)
             _rescale(totals[b], highest[b], reference, windows)
-            for j in range(count):
+            for j in range(0, fours, 4):
+                flags = alive[b, start + j : start + j + 4]
+                _add_four_weights(
+                    totals[b], logits[j], logits[j + 1], logits[j + 2], logits[j + 3], reference, windows, flags
+                )
+            for j in range(fours, count):
                 alive[b, start + j] = _add_weights(totals[b], logits[j], reference, windows)
             highest[b, :] = reference
 
@@ -254,6 +384,36 @@ def _accumulate(out: Any, weights: Any, image: Any, begin: int, n: int) -> None:
         oc, xc = out[c], image[c, begin : begin + n]
         for i in range(n):
             oc[i] += weights[i] * xc[i]
+
+
+@plain
+def _accumulate_two(out: Any, weights: Any, image: Any, others: Any, other: Any, begin: int, n: int) -> None:
+    """`_accumulate` for two images in one pass."""
+    for c in range(image.shape[0]):
+        oc, xc, yc = out[c], image[c, begin : begin + n], other[c, begin : begin + n]
+        for i in range(n):
+            oc[i] += weights[i] * xc[i] + others[i] * yc[i]
+
+
+@plain
+def _spread_work(layout: Any, outer: Any, like: Any) -> Any:
+    """Zeros for `spread_box`: row 0 takes the weights, the others the passes; and the margin before entry 0."""
+    height, width, stride, _, _, _, _, windows = layout
+    box_height, box_width, lead, before = outer
+    margin = max(lead + 1, box_height * stride + box_width, before)
+    length = margin + windows + 2 * (box_height * stride + box_width) + (height - 1) * stride + width
+    return np.zeros((1 + _doublings(box_width) + _doublings(box_height), length), like.dtype), margin
+
+
+@plain
+def spread_box(levels: Any, margin: int, layout: Any, outer: Any) -> Any:
+    """The composite's weights at the pixels, out[q] = sum of the windows whose box has pixel q, from the weights in levels[0]."""
+    height, width, stride, _, _, _, _, windows = layout
+    box_height, box_width, lead, before = outer
+    rows = spread_sum(levels[0], box_width, 1, windows, margin, levels, 1)
+    both = spread_sum(rows, box_height, stride, windows + box_width - 1, margin, levels, 1 + _doublings(box_width))
+    begin = margin + lead - before
+    return both[begin : begin + (height - 1) * stride + width]
 
 
 @plain
@@ -274,36 +434,45 @@ def box_numerator(
 
     Args:
         images, offset, elements, log_priors, z, scales, layout: as for `box_normalisers`.
-        response: integers (box height, box width, lead): pixel i collects the windows lead before it, i - lead + (box).
+        response: integers (box height, box width, lead, before) of the boxes that collect weights (see `_Geometry.outer`).
         log_normalisers: (B, windows) real, base 2; +infinity where there is no window.
         alive: (B, n) uint8 from phase 1 (or ones): images that weigh nothing are passed over.
         numerator: (B, C, pixels) real, result, on rows of length `stride`, in the units of the stored images.
     """
     height, width, stride, first, box_height, box_width, box_first, windows = layout
-    response_height, response_width, lead = response
     channels, length = z.shape[1], z.shape[2]
     pixels = (height - 1) * stride + width
-    canvas = np.zeros((channels, length), z.dtype)
-    work = np.empty((5, max(length, lead + windows + pixels + stride * response_height)), z.dtype)
+    canvases = np.zeros((2, channels, length), z.dtype)
+    work = np.empty((5, length), z.dtype)
     logits = np.empty(windows, z.dtype)
-    weights = np.zeros(max(lead + windows, pixels + response_height * stride + response_width), z.dtype)
-    inside = weights[lead : lead + windows]
+    one, margin = _spread_work(layout, response, z)
+    two, _ = _spread_work(layout, response, z)
     reach = windows + (box_height - 1) * stride + box_width - 1
-    for j in range(elements.shape[0]):
-        laid_out = False
+    for start in range(0, elements.shape[0], 2):
+        count = min(2, elements.shape[0] - start)
+        for i in range(count):
+            _lay_out(images[elements[start + i]], offset, height, width, stride, first, canvases[i])
         for b in range(z.shape[0]):
-            if not alive[b, j]:
-                continue
-            if not laid_out:
-                _lay_out(images[elements[j]], offset, height, width, stride, first, canvas)
-                laid_out = True
-            _difference(canvas, z[b], box_first, work[4], reach)
-            sums = box_sum(work[4], box_height, box_width, stride, windows, work)
-            _logits(sums, scales[b], log_priors[j], logits, windows)
-            if not _weights(logits, log_normalisers[b], inside, windows):
-                continue
-            composite = box_sum(weights, response_height, response_width, stride, pixels, work)
-            _accumulate(numerator[b], composite, canvas, first, pixels)
+            heavy = 0
+            for i in range(count):
+                j = start + i
+                if not alive[b, j]:
+                    continue
+                _difference(canvases[i], z[b], box_first, work[4], reach)
+                box_logits(work[4], layout, scales[b], log_priors[j], work, logits)
+                levels = one if i == 0 else two
+                if _weights(logits, log_normalisers[b], levels[0, margin : margin + windows], windows):
+                    heavy += 1 + i
+            if heavy == 3:
+                composite = spread_box(one, margin, layout, response)
+                other = spread_box(two, margin, layout, response)
+                _accumulate_two(numerator[b], composite, canvases[0], other, canvases[1], first, pixels)
+            elif heavy == 1:
+                composite = spread_box(one, margin, layout, response)
+                _accumulate(numerator[b], composite, canvases[0], first, pixels)
+            elif heavy == 2:
+                composite = spread_box(two, margin, layout, response)
+                _accumulate(numerator[b], composite, canvases[1], first, pixels)
 
 
 # -------------------------------------------------------------------------------------------------- derivatives of boxes
@@ -360,37 +529,36 @@ def box_covariance(
 
     Args:
         inner: integers (box height, box width, first): where window 0 of the inner product begins on the canvas.
-        outer: integers (box height, box width, lead): as `response` of `box_numerator`.
+        outer: as `response` of `box_numerator`.
         direction: (B, C, length) float64, laid out as z.
         others: as for `box_numerator`, float64.
     """
     height, width, stride, first, box_height, box_width, box_first, windows = layout
     inner_height, inner_width, inner_first = inner
-    outer_height, outer_width, lead = outer
     channels, length = z.shape[1], z.shape[2]
     pixels = (height - 1) * stride + width
     canvas = np.zeros((channels, length), z.dtype)
-    work = np.empty((5, max(length, lead + windows + pixels + stride * outer_height)), z.dtype)
+    work = np.empty((5, length), z.dtype)
     logits = np.empty(windows, z.dtype)
-    weights = np.zeros(max(lead + windows, pixels + outer_height * stride + outer_width), z.dtype)
-    inside = weights[lead : lead + windows]
+    levels, margin = _spread_work(layout, outer, z)
+    weights = levels[0, margin : margin + windows]
     reach = windows + (box_height - 1) * stride + box_width - 1
     inner_reach = windows + (inner_height - 1) * stride + inner_width - 1
     for j in range(elements.shape[0]):
         _lay_out(images[elements[j]], offset, height, width, stride, first, canvas)
         for b in range(z.shape[0]):
             _difference(canvas, z[b], box_first, work[4], reach)
-            sums = box_sum(work[4], box_height, box_width, stride, windows, work)
-            _logits(sums, scales[b], log_priors[j], logits, windows)
-            _weights(logits, log_normalisers[b], inside, windows)
+            box_logits(work[4], layout, scales[b], log_priors[j], work, logits)
+            if not _weights(logits, log_normalisers[b], weights, windows):
+                continue
             _inner_product(direction[b], canvas, inner_first, work[4], inner_reach)
             values = box_sum(work[4], inner_height, inner_width, stride, windows, work)
             if centred:
-                _centre(inside, values, means[b], windows)
-                composite = box_sum(weights, outer_height, outer_width, stride, pixels, work)
+                _centre(weights, values, means[b], windows)
+                composite = spread_box(levels, margin, layout, outer)
                 _accumulate(numerator[b], composite, canvas, first, pixels)
             else:
-                _add_moments(mass[b], means[b], inside, values, windows)
+                _add_moments(mass[b], means[b], weights, values, windows)
 
 
 # ---------------------------------------------------------------------------------------------- one window: the whole image
@@ -417,10 +585,12 @@ def _tile_distances(x: Any, z0: Any, z1: Any, z2: Any, z3: Any) -> Any:
 
 
 @reordered
-def _tile_distance(x: Any, z: Any) -> Any:
-    s = x.dtype.type(0)
+def _tile_distance(x: Any, offset: Any, z: Any) -> Any:
+    """sum (x - offset - z)^2, from stored pixels."""
+    real = type(offset)
+    s = real(0)
     for i in range(x.shape[0]):
-        d = x[i] - z[i]
+        d = (real(x[i]) - offset) - z[i]
         s += d * d
     return s
 
@@ -442,7 +612,8 @@ def full_distances(images: Any, offset: Any, elements: Any, z: Any, distances: A
         for start in range(0, dimension, TILE):
             stop = min(start + TILE, dimension)
             tile = x[: stop - start]
-            _copy(image[start:stop], offset, tile)
+            if batch >= 4:
+                _copy(image[start:stop], offset, tile)
             b = 0
             while b + 4 <= batch:
                 s0, s1, s2, s3 = _tile_distances(
@@ -454,7 +625,7 @@ def full_distances(images: Any, offset: Any, elements: Any, z: Any, distances: A
                 distances[b + 3, j] += s3
                 b += 4
             while b < batch:
-                distances[b, j] += _tile_distance(tile, z[b, start:stop])
+                distances[b, j] += _tile_distance(image[start:stop], offset, z[b, start:stop])
                 b += 1
 
 
@@ -462,6 +633,18 @@ def full_distances(images: Any, offset: Any, elements: Any, z: Any, distances: A
 def _add_four(out: Any, x0: Any, x1: Any, x2: Any, x3: Any, w0: Any, w1: Any, w2: Any, w3: Any) -> None:
     for i in range(out.shape[0]):
         out[i] += (w0 * x0[i] + w1 * x1[i]) + (w2 * x2[i] + w3 * x3[i])
+
+
+@plain
+def _add_four_stored(
+    out: Any, offset: Any, x0: Any, x1: Any, x2: Any, x3: Any, w0: Any, w1: Any, w2: Any, w3: Any
+) -> None:
+    """`_add_four` of stored pixels."""
+    real = type(offset)
+    for i in range(out.shape[0]):
+        a = w0 * (real(x0[i]) - offset) + w1 * (real(x1[i]) - offset)
+        b = w2 * (real(x2[i]) - offset) + w3 * (real(x3[i]) - offset)
+        out[i] += a + b
 
 
 @plain
@@ -490,6 +673,20 @@ def full_numerator(images: Any, offset: Any, elements: Any, weights: Any, numera
             j += 1
         if found == 0:
             break
+        if batch == 1 and found == 4:
+            _add_four_stored(
+                numerator[0],
+                offset,
+                images[elements[kept[0]]],
+                images[elements[kept[1]]],
+                images[elements[kept[2]]],
+                images[elements[kept[3]]],
+                weights[0, kept[0]],
+                weights[0, kept[1]],
+                weights[0, kept[2]],
+                weights[0, kept[3]],
+            )
+            continue
         for start in range(0, dimension, TILE):
             stop = min(start + TILE, dimension)
             for f in range(found):

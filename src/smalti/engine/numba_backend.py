@@ -72,9 +72,14 @@ class _Geometry:
     def inner(self, box: Boxes) -> tuple[int, int, int]:
         return box.bottom - box.top, box.right - box.left, self._start(box)
 
-    def outer(self, box: Boxes) -> tuple[int, int, int]:
-        """Pixel q lies in the boxes of the anchors q - (bottom - 1, right - 1) .. q - (top, left)."""
-        return box.bottom - box.top, box.right - box.left, (box.bottom - 1) * self.stride + box.right - 1
+    def outer(self, box: Boxes) -> tuple[int, int, int, int]:
+        """Box sides; where a weight spread over them is read: pixel q collects the windows q - (top .. bottom - 1, left .. right - 1).
+
+        Spread from its window k over its box, a weight lies at k + (0 .. bottom - top - 1, ...); pixel k + (top, left) is that first
+        place. The last two numbers are how far pixel 0 lies after (`lead`) or before (`before`) window 0's first place.
+        """
+        shift = -(box.top * self.stride + box.left)
+        return box.bottom - box.top, box.right - box.left, max(shift, 0), max(-shift, 0)
 
     def on_canvas(self, images: np.ndarray, dtype: type) -> np.ndarray:
         """(B, C, H, W) -> (B, C, length), zero outside."""
