@@ -7,8 +7,8 @@ and a sliding sum of width p takes floor(log2 p) passes of plain additions:
     S_1[i] = x[i],   S_2w[i] = S_w[i] + S_w[i + w step],   S_2w+1[i] = S_2w[i] + x[i + 2w step]
 
 So the cost hardly depends on p, nothing is ever subtracted (a running sum would cancel), and the lanes of the processor hold
-neighbouring pixels. Window k = (ay, ax) has its result at ay * stride + ax; the entries between the rows of windows are
-meaningless and get no weight.
+neighbouring pixels. Window k = (ay, ax) has its result at ay * stride + ax; the entries between the rows of windows, and the padding
+after the last one, are meaningless and get no weight.
 
 Logits are in base 2: l = log2(prior) - S * scale with scale = log2(e) / (2 sigma^2), in the units of the stored images, uint8 ones
 about their middle: u - 127.5. `real` is float32, or float64 where float32 distances would not do: the type of the arrays decides.
@@ -40,19 +40,45 @@ plain = numba.njit(nogil=True, cache=True, fastmath={"contract"})
 reordered = numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
 
 
+# ------------------------------------------------------------------------------------------------------ lengths and memory
+
+LANES = 64  # a whole number of unrolled vector iterations for any type and processor; no scalar remainder is left
+ALIGNMENT = 64  # bytes of a cache line, and of the widest vector
+
+
+@plain
+def padded(n: int) -> int:
+    """n rounded up to whole vector iterations. What lies between is computed and never used, or used as zeros."""
+    return (n + LANES - 1) // LANES * LANES
+
+
+@plain
+def scratch(rows: int, length: int, like: Any) -> Any:
+    """(rows, length) zeros of the type of `like`, beginning at a cache line."""
+    flat = np.zeros(rows * length + ALIGNMENT // like.itemsize, like.dtype)
+    start = (-flat.ctypes.data) % ALIGNMENT // like.itemsize
+    return flat[start : start + rows * length].reshape(rows, length)
+
+
 # ---------------------------------------------------------------------------------------------------------------- box sums
 
 
-@plain
-def _double(out: Any, a: Any, b: Any, n: int) -> None:
-    for i in range(n):
-        out[i] = a[i] + b[i]
+# All buffers of a box sum are in one array, `tape`, and passed as positions: handing array slices from pass to pass would cost more in
+# reference counting than the passes themselves.
 
 
 @plain
-def _double_and_one(out: Any, a: Any, b: Any, x: Any, n: int) -> None:
+def _double(tape: Any, out: int, a: int, b: int, n: int) -> None:
+    to, xa, xb = tape[out : out + n], tape[a : a + n], tape[b : b + n]
     for i in range(n):
-        out[i] = a[i] + b[i] + x[i]
+        to[i] = xa[i] + xb[i]
+
+
+@plain
+def _double_and_one(tape: Any, out: int, a: int, b: int, x: int, n: int) -> None:
+    to, xa, xb, xx = tape[out : out + n], tape[a : a + n], tape[b : b + n], tape[x : x + n]
+    for i in range(n):
+        to[i] = xa[i] + xb[i] + xx[i]
 
 
 @plain
@@ -65,51 +91,53 @@ def _doublings(width: int) -> int:
 
 
 @plain
-def sliding_sum(x: Any, width: int, step: int, n: int, passes: int, ping: Any, pong: Any) -> Any:
-    """out[i] = sum_{j < width} x[i + j step] for i < n + what later passes need, after the first `passes` passes.
+def sliding_sum(tape: Any, x: int, width: int, step: int, n: int, passes: int, ping: int, pong: int) -> int:
+    """out[i] = sum_{j < width} x[i + j step] for i < n, after the first `passes` of its passes.
 
-    With passes = `_doublings(width)` the sum is complete. The result is x itself (no passes), ping or pong; it reads up to
-    n + (width - 1) step entries of x.
+    x, ping, pong and the result (one of the three) are positions on the tape. With passes = `_doublings(width)` the sum is complete.
+    Reads up to n + (width - 1) step entries of x, and some padding.
     """
     top = _doublings(width)
     source, target, spare = x, ping, pong
     for bit in range(top - 1, top - 1 - passes, -1):
         have, after = width >> (bit + 1), width >> bit
-        count = n + (width - after) * step
+        count = padded(n + (width - after) * step)
         if after & 1:
-            _double_and_one(target, source, source[have * step :], x[(after - 1) * step :], count)
+            _double_and_one(tape, target, source, source + have * step, x + (after - 1) * step, count)
         else:
-            _double(target, source, source[have * step :], count)
+            _double(tape, target, source, source + have * step, count)
         source, target, spare = target, spare, target
     return source
 
 
 @plain
-def box_sum(x: Any, height: int, width: int, stride: int, n: int, work: Any) -> Any:
-    """Sums over height x width boxes: out[i] = sum over x[i + j stride + k], i < n. `work` has four rows; x is left as it is."""
-    columns = sliding_sum(x, height, stride, n + width - 1, _doublings(height), work[0], work[1])
-    return sliding_sum(columns, width, 1, n, _doublings(width), work[2], work[3])
+def box_sum(tape: Any, x: int, height: int, width: int, stride: int, n: int, row: int) -> int:
+    """Sums over height x width boxes: out[i] = sum over x[i + j stride + k], i < n.
+
+    The first four rows of the tape, `row` entries each, are used; x is left as it is. Returns the position of the result.
+    """
+    columns = sliding_sum(tape, x, height, stride, n + width - 1, _doublings(height), 0, row)
+    return sliding_sum(tape, columns, width, 1, n, _doublings(width), 2 * row, 3 * row)
 
 
 @plain
-def spread_sum(x: Any, width: int, step: int, n: int, margin: int, levels: Any, first: int) -> Any:
+def spread_sum(tape: Any, x: int, width: int, step: int, n: int, out: int, row: int) -> int:
     """The transpose of a sliding sum: out[i] = sum_{j < width} x[i - j step], i < n + (width - 1) step, for x of n entries.
 
-    x and the rows of `levels` from `first` on have `margin` >= width * step zeros before entry 0 and enough after their last one. Every
-    pass has a row of its own and always writes the same range, so that the zeros stay. The result is x or the last row used.
+    Positions on the tape; the passes write at out, out + row, ... There are zeros before and after x and all of these, and since each
+    pass always writes the same range, they stay. Returns the position of the result, x itself or the last pass's.
     """
     top = _doublings(width)
-    source, begin = x, margin
+    source, target = x, out
     for bit in range(top - 1, -1, -1):
         have, after = width >> (bit + 1), width >> bit
-        target = levels[first + top - 1 - bit]
-        count = n + (after - 1) * step
-        here, back, ones = source[begin:], source[begin - have * step :], x[begin - (after - 1) * step :]
+        count = padded(n + (after - 1) * step)
         if after & 1:
-            _double_and_one(target[begin:], here, back, ones, count)
+            _double_and_one(tape, target, source, source - have * step, x - (after - 1) * step, count)
         else:
-            _double(target[begin:], here, back, count)
+            _double(tape, target, source, source - have * step, count)
         source = target
+        target += row
     return source
 
 
@@ -215,37 +243,41 @@ def _difference_stored_3(image: Any, offset: Any, z: Any, out: Any) -> None:
 
 
 @plain
-def _logits(sums: Any, scale: Any, log_prior: Any, out: Any, n: int) -> None:
+def _logits(tape: Any, a: int, scale: Any, log_prior: Any, out: Any, n: int) -> None:
+    xa = tape[a : a + n]
     for k in range(n):
-        out[k] = log_prior - sums[k] * scale
+        out[k] = log_prior - xa[k] * scale
 
 
 @plain
-def _logits_of_two(a: Any, b: Any, scale: Any, log_prior: Any, out: Any, n: int) -> None:
+def _logits_of_two(tape: Any, a: int, b: int, scale: Any, log_prior: Any, out: Any, n: int) -> None:
+    xa, xb = tape[a : a + n], tape[b : b + n]
     for k in range(n):
-        out[k] = log_prior - (a[k] + b[k]) * scale
+        out[k] = log_prior - (xa[k] + xb[k]) * scale
 
 
 @plain
-def _logits_of_three(a: Any, b: Any, x: Any, scale: Any, log_prior: Any, out: Any, n: int) -> None:
+def _logits_of_three(tape: Any, a: int, b: int, x: int, scale: Any, log_prior: Any, out: Any, n: int) -> None:
+    xa, xb, xx = tape[a : a + n], tape[b : b + n], tape[x : x + n]
     for k in range(n):
-        out[k] = log_prior - (a[k] + b[k] + x[k]) * scale
+        out[k] = log_prior - (xa[k] + xb[k] + xx[k]) * scale
 
 
 @plain
-def box_logits(d: Any, layout: Any, scale: Any, log_prior: Any, work: Any, out: Any) -> None:
-    """out = log_prior - scale * box sums of d: the last pass of the box sum makes the logits."""
-    _, _, stride, _, height, width, _, n = layout
-    columns = sliding_sum(d, height, stride, n + width - 1, _doublings(height), work[0], work[1])
+def box_logits(
+    tape: Any, d: int, row: int, stride: int, height: int, width: int, scale: Any, log_prior: Any, out: Any, n: int
+) -> None:
+    """out = log_prior - scale * box sums of d: the last pass of the box sum makes the logits. Uses the tape as `box_sum`."""
+    columns = sliding_sum(tape, d, height, stride, n + width - 1, _doublings(height), 0, row)
     if width == 1:
-        _logits(columns, scale, log_prior, out, n)
+        _logits(tape, columns, scale, log_prior, out, n)
         return
-    last = sliding_sum(columns, width, 1, n, _doublings(width) - 1, work[2], work[3])
+    last = sliding_sum(tape, columns, width, 1, n, _doublings(width) - 1, 2 * row, 3 * row)
     have = width >> 1
     if width & 1:
-        _logits_of_three(last, last[have:], columns[width - 1 :], scale, log_prior, out, n)
+        _logits_of_three(tape, last, last + have, columns + width - 1, scale, log_prior, out, n)
     else:
-        _logits_of_two(last, last[have:], scale, log_prior, out, n)
+        _logits_of_two(tape, last, last + have, scale, log_prior, out, n)
 
 
 @plain
@@ -340,11 +372,13 @@ def box_normalisers(
     """
     height, width, stride, first, box_height, box_width, box_first, windows = layout
     channels, length = z.shape[1], z.shape[2]
-    block = np.zeros((BLOCK, channels, length), z.dtype)
-    logits = np.empty((BLOCK, windows), z.dtype)
-    work = np.empty((5, length), z.dtype)
-    reference = np.empty(windows, z.dtype)
-    reach = windows + (box_height - 1) * stride + box_width - 1
+    block = scratch(BLOCK * channels, length, z).reshape(BLOCK, channels, length)
+    logits = scratch(BLOCK, windows, z)
+    row, d = length, 4 * length
+    tape = scratch(1, 5 * row + LANES, z)[0]
+    squares = tape[d : d + row]
+    reference = scratch(1, windows, z)[0]
+    reach = padded(windows + (box_height - 1) * stride + box_width - 1)
     direct = z.shape[0] == 1 and stride == width and first == 0 and box_first == 0
     for start in range(0, elements.shape[0], BLOCK):
         count = min(BLOCK, elements.shape[0] - start)
@@ -355,12 +389,14 @@ def box_normalisers(
             reference[:] = highest[b]
             for j in range(count):
                 if direct and channels == 3:
-                    _difference_stored_3(images[elements[start + j]], offset, z[0], work[4])
+                    _difference_stored_3(images[elements[start + j]], offset, z[0], squares)
                 elif direct:
-                    _difference_stored(images[elements[start + j]], offset, z[0], work[4])
+                    _difference_stored(images[elements[start + j]], offset, z[0], squares)
                 else:
-                    _difference(block[j], z[b], box_first, work[4], reach)
-                box_logits(work[4], layout, scales[b], log_priors[start + j], work, logits[j])
+                    _difference(block[j], z[b], box_first, squares, reach)
+                box_logits(
+                    tape, d, row, stride, box_height, box_width, scales[b], log_priors[start + j], logits[j], windows
+                )
             fours = count - count % 4
             for j in range(0, fours, 4):
                 _raise_to_four(reference, logits[j], logits[j + 1], logits[j + 2], logits[j + 3], windows)
@@ -378,42 +414,46 @@ def box_normalisers(
 
 
 @plain
-def _accumulate(out: Any, weights: Any, image: Any, begin: int, n: int) -> None:
-    """out[c, i] += weights[i] image[c, begin + i]."""
+def _accumulate(out: Any, tape: Any, weights: int, image: Any, begin: int, n: int) -> None:
+    """out[c, i] += weights[i] image[c, begin + i], weights at a position on the tape."""
+    w = tape[weights : weights + n]
     for c in range(image.shape[0]):
         oc, xc = out[c], image[c, begin : begin + n]
         for i in range(n):
-            oc[i] += weights[i] * xc[i]
+            oc[i] += w[i] * xc[i]
 
 
 @plain
-def _accumulate_two(out: Any, weights: Any, image: Any, others: Any, other: Any, begin: int, n: int) -> None:
+def _accumulate_two(
+    out: Any, tape: Any, weights: int, image: Any, tape2: Any, weights2: int, image2: Any, begin: int, n: int
+) -> None:
     """`_accumulate` for two images in one pass."""
+    w, v = tape[weights : weights + n], tape2[weights2 : weights2 + n]
     for c in range(image.shape[0]):
-        oc, xc, yc = out[c], image[c, begin : begin + n], other[c, begin : begin + n]
+        oc, xc, yc = out[c], image[c, begin : begin + n], image2[c, begin : begin + n]
         for i in range(n):
-            oc[i] += weights[i] * xc[i] + others[i] * yc[i]
+            oc[i] += w[i] * xc[i] + v[i] * yc[i]
 
 
 @plain
 def _spread_work(layout: Any, outer: Any, like: Any) -> Any:
-    """Zeros for `spread_box`: row 0 takes the weights, the others the passes; and the margin before entry 0."""
+    """A tape of zeros for `spread_box`, the length of its rows, and the margin before entry 0 of each. Row 0 takes the weights."""
     height, width, stride, _, _, _, _, windows = layout
     box_height, box_width, lead, before = outer
-    margin = max(lead + 1, box_height * stride + box_width, before)
-    length = margin + windows + 2 * (box_height * stride + box_width) + (height - 1) * stride + width
-    return np.zeros((1 + _doublings(box_width) + _doublings(box_height), length), like.dtype), margin
+    margin = padded(max(lead + 1, box_height * stride + box_width, before))
+    spread = padded(windows + box_height * stride + box_width)
+    row = margin + max(spread, lead + padded((height - 1) * stride + width)) + LANES
+    return scratch(1, (1 + _doublings(box_width) + _doublings(box_height)) * row, like)[0], row, margin
 
 
 @plain
-def spread_box(levels: Any, margin: int, layout: Any, outer: Any) -> Any:
-    """The composite's weights at the pixels, out[q] = sum of the windows whose box has pixel q, from the weights in levels[0]."""
-    height, width, stride, _, _, _, _, windows = layout
+def spread_box(tape: Any, row: int, margin: int, stride: int, outer: Any, windows: int) -> int:
+    """The composite's weights at the pixels: position of sum_k weight_k [pixel in box k], from the weights in row 0."""
     box_height, box_width, lead, before = outer
-    rows = spread_sum(levels[0], box_width, 1, windows, margin, levels, 1)
-    both = spread_sum(rows, box_height, stride, windows + box_width - 1, margin, levels, 1 + _doublings(box_width))
-    begin = margin + lead - before
-    return both[begin : begin + (height - 1) * stride + width]
+    rows = spread_sum(tape, margin, box_width, 1, windows, row + margin, row)
+    used = 1 + _doublings(box_width)
+    both = spread_sum(tape, rows, box_height, stride, windows + box_width - 1, used * row + margin, row)
+    return both + lead - before
 
 
 @plain
@@ -441,13 +481,16 @@ def box_numerator(
     """
     height, width, stride, first, box_height, box_width, box_first, windows = layout
     channels, length = z.shape[1], z.shape[2]
-    pixels = (height - 1) * stride + width
-    canvases = np.zeros((2, channels, length), z.dtype)
-    work = np.empty((5, length), z.dtype)
-    logits = np.empty(windows, z.dtype)
-    one, margin = _spread_work(layout, response, z)
-    two, _ = _spread_work(layout, response, z)
-    reach = windows + (box_height - 1) * stride + box_width - 1
+    pixels = padded((height - 1) * stride + width)
+    canvases = scratch(2 * channels, length, z).reshape(2, channels, length)
+    row, d = length, 4 * length
+    tape = scratch(1, 5 * row + LANES, z)[0]
+    squares = tape[d : d + row]
+    logits = scratch(1, windows, z)[0]
+    one, spread_row, margin = _spread_work(layout, response, z)
+    two, _, _ = _spread_work(layout, response, z)
+    weights, other_weights = one[margin : margin + windows], two[margin : margin + windows]
+    reach = padded(windows + (box_height - 1) * stride + box_width - 1)
     for start in range(0, elements.shape[0], 2):
         count = min(2, elements.shape[0] - start)
         for i in range(count):
@@ -458,21 +501,24 @@ def box_numerator(
                 j = start + i
                 if not alive[b, j]:
                     continue
-                _difference(canvases[i], z[b], box_first, work[4], reach)
-                box_logits(work[4], layout, scales[b], log_priors[j], work, logits)
-                levels = one if i == 0 else two
-                if _weights(logits, log_normalisers[b], levels[0, margin : margin + windows], windows):
-                    heavy += 1 + i
+                _difference(canvases[i], z[b], box_first, squares, reach)
+                box_logits(tape, d, row, stride, box_height, box_width, scales[b], log_priors[j], logits, windows)
+                if i == 0:
+                    heavy += 1 if _weights(logits, log_normalisers[b], weights, windows) else 0
+                else:
+                    heavy += 2 if _weights(logits, log_normalisers[b], other_weights, windows) else 0
+            if heavy & 1:
+                first_composite = spread_box(one, spread_row, margin, stride, response, windows)
+            if heavy & 2:
+                second_composite = spread_box(two, spread_row, margin, stride, response, windows)
             if heavy == 3:
-                composite = spread_box(one, margin, layout, response)
-                other = spread_box(two, margin, layout, response)
-                _accumulate_two(numerator[b], composite, canvases[0], other, canvases[1], first, pixels)
+                _accumulate_two(
+                    numerator[b], one, first_composite, canvases[0], two, second_composite, canvases[1], first, pixels
+                )
             elif heavy == 1:
-                composite = spread_box(one, margin, layout, response)
-                _accumulate(numerator[b], composite, canvases[0], first, pixels)
+                _accumulate(numerator[b], one, first_composite, canvases[0], first, pixels)
             elif heavy == 2:
-                composite = spread_box(two, margin, layout, response)
-                _accumulate(numerator[b], composite, canvases[1], first, pixels)
+                _accumulate(numerator[b], two, second_composite, canvases[1], first, pixels)
 
 
 # -------------------------------------------------------------------------------------------------- derivatives of boxes
@@ -536,27 +582,30 @@ def box_covariance(
     height, width, stride, first, box_height, box_width, box_first, windows = layout
     inner_height, inner_width, inner_first = inner
     channels, length = z.shape[1], z.shape[2]
-    pixels = (height - 1) * stride + width
-    canvas = np.zeros((channels, length), z.dtype)
-    work = np.empty((5, length), z.dtype)
-    logits = np.empty(windows, z.dtype)
-    levels, margin = _spread_work(layout, outer, z)
-    weights = levels[0, margin : margin + windows]
-    reach = windows + (box_height - 1) * stride + box_width - 1
-    inner_reach = windows + (inner_height - 1) * stride + inner_width - 1
+    pixels = padded((height - 1) * stride + width)
+    canvas = scratch(channels, length, z)
+    row, d = length, 4 * length
+    tape = scratch(1, 5 * row + LANES, z)[0]
+    squares = tape[d : d + row]
+    logits = scratch(1, windows, z)[0]
+    spread, spread_row, margin = _spread_work(layout, outer, z)
+    weights = spread[margin : margin + windows]
+    reach = padded(windows + (box_height - 1) * stride + box_width - 1)
+    inner_reach = padded(windows + (inner_height - 1) * stride + inner_width - 1)
     for j in range(elements.shape[0]):
         _lay_out(images[elements[j]], offset, height, width, stride, first, canvas)
         for b in range(z.shape[0]):
-            _difference(canvas, z[b], box_first, work[4], reach)
-            box_logits(work[4], layout, scales[b], log_priors[j], work, logits)
+            _difference(canvas, z[b], box_first, squares, reach)
+            box_logits(tape, d, row, stride, box_height, box_width, scales[b], log_priors[j], logits, windows)
             if not _weights(logits, log_normalisers[b], weights, windows):
                 continue
-            _inner_product(direction[b], canvas, inner_first, work[4], inner_reach)
-            values = box_sum(work[4], inner_height, inner_width, stride, windows, work)
+            _inner_product(direction[b], canvas, inner_first, squares, inner_reach)
+            sums = box_sum(tape, d, inner_height, inner_width, stride, windows, row)
+            values = tape[sums : sums + windows]
             if centred:
                 _centre(weights, values, means[b], windows)
-                composite = spread_box(levels, margin, layout, outer)
-                _accumulate(numerator[b], composite, canvas, first, pixels)
+                composite = spread_box(spread, spread_row, margin, stride, outer, windows)
+                _accumulate(numerator[b], spread, composite, canvas, first, pixels)
             else:
                 _add_moments(mass[b], means[b], weights, values, windows)
 

@@ -15,6 +15,7 @@ import torch
 from smalti.engine import kernels
 from smalti.engine.backend import Backend
 from smalti.engine.elements import Selection
+from smalti.engine.kernels import LANES
 from smalti.engine.precision import FULL_ERROR, WINDOW_ERROR, double
 from smalti.engine.threads import in_order
 from smalti.engine.torch_backend import TorchBackend
@@ -51,9 +52,13 @@ class _Geometry:
             self.width - min(box.left, reply.left),
         )
         self.first = left + top * self.stride
-        self.windows = (rows - 1) * self.stride + columns
-        self.pixels = (self.height - 1) * self.stride + self.width
-        self.length = left + (top + self.height + bottom + 1) * self.stride + max(box.right, 0) + self.stride
+        self.windows = _padded((rows - 1) * self.stride + columns)
+        self.pixels = _padded((self.height - 1) * self.stride + self.width)
+        reach = [
+            self._start(b) + _padded(self.windows + (b.bottom - b.top - 1) * self.stride + b.right - b.left - 1)
+            for b in (box, reply)
+        ]
+        self.length = _padded(max(*reach, self.first + self.pixels, self.first + (self.height + bottom) * self.stride)) + 2 * LANES
         self.layout = (
             self.height,
             self.width,
@@ -83,29 +88,32 @@ class _Geometry:
 
     def on_canvas(self, images: np.ndarray, dtype: type) -> np.ndarray:
         """(B, C, H, W) -> (B, C, length), zero outside."""
-        canvas = np.zeros((*images.shape[:2], self.length), dtype)
+        canvas = _aligned((*images.shape[:2], self.length), dtype)
         rows = canvas[..., self.first : self.first + self.height * self.stride]
         rows.reshape(*images.shape[:2], self.height, self.stride)[..., : self.width] = images
         return canvas
 
     def spread(self, values: np.ndarray, fill: float) -> np.ndarray:
-        """(B, K) -> (B, windows): windows at their places, `fill` between the rows."""
+        """(B, K) -> (B, windows): windows at their places, `fill` between the rows and after them."""
         grid = np.full((len(values), self.box.rows, self.stride), fill)
         grid[..., : self.box.columns] = values.reshape(len(values), self.box.rows, self.box.columns)
-        return np.ascontiguousarray(grid.reshape(len(values), -1)[:, : self.windows])
+        out = np.full((len(values), self.windows), fill)
+        used = min(self.windows, self.box.rows * self.stride)
+        out[:, :used] = grid.reshape(len(values), -1)[:, :used]
+        return out
 
     def gather(self, values: np.ndarray) -> np.ndarray:
         """(B, windows) -> (B, K)."""
-        grid = np.zeros((len(values), self.box.rows * self.stride), values.dtype)
+        grid = np.zeros((len(values), max(self.windows, self.box.rows * self.stride)), values.dtype)
         grid[:, : self.windows] = values
-        grid = grid.reshape(len(values), self.box.rows, self.stride)
+        grid = grid[:, : self.box.rows * self.stride].reshape(len(values), self.box.rows, self.stride)
         return grid[..., : self.box.columns].reshape(len(values), -1)
 
     def crop(self, values: np.ndarray) -> np.ndarray:
         """(B, C, pixels) -> (B, C, H, W)."""
-        grid = np.zeros((*values.shape[:2], self.height * self.stride), values.dtype)
+        grid = np.zeros((*values.shape[:2], max(self.pixels, self.height * self.stride)), values.dtype)
         grid[..., : self.pixels] = values
-        return grid.reshape(*values.shape[:2], self.height, self.stride)[..., : self.width]
+        return grid[..., : self.height * self.stride].reshape(*values.shape[:2], self.height, self.stride)[..., : self.width]
 
     def mirror(self, values: np.ndarray) -> np.ndarray:
         """(B, K) of the flipped image -> (B, K) in the places of the unflipped windows."""
@@ -211,6 +219,25 @@ class _Program:
         return np.concatenate([b, b + self.batch]) if self.flips == 2 else b
 
 
+def _aligned(shape: tuple[int, ...], dtype: type | np.dtype) -> np.ndarray:
+    """Zeros that begin at a cache line, as `kernels.scratch`."""
+    size = np.dtype(dtype).itemsize
+    flat = np.zeros(int(np.prod(shape)) + kernels.ALIGNMENT // size, dtype)
+    start = -flat.ctypes.data % kernels.ALIGNMENT // size
+    return flat[start : start + int(np.prod(shape))].reshape(shape)
+
+
+def _aligned_copy(values: np.ndarray, dtype: type) -> np.ndarray:
+    out = _aligned(values.shape, dtype)
+    out[...] = values
+    return out
+
+
+def _padded(n: int) -> int:
+    """As `kernels.padded`."""
+    return -(-n // LANES) * LANES
+
+
 def _chunks(elements: np.ndarray) -> list[np.ndarray]:
     return [elements[i : i + CHUNK] for i in range(0, len(elements), CHUNK)]
 
@@ -268,8 +295,9 @@ class _BoxProgram(_Program):
 
         def work(number: int) -> tuple[np.ndarray, np.ndarray]:
             chosen = chunks[number]
-            highest: np.ndarray = np.full((len(batch), geometry.windows), -np.inf, real)
-            totals = np.zeros_like(highest)
+            highest = _aligned((len(batch), geometry.windows), real)
+            highest[...] = -np.inf
+            totals = _aligned(highest.shape, real)
             flags = np.zeros((len(batch), len(chosen)), np.uint8)
             kernels.box_normalisers(*self._arguments(batch, chosen, z), highest, totals, flags)
             alive[:, chosen] = flags
@@ -299,7 +327,7 @@ class _BoxProgram(_Program):
         total = np.zeros((len(self.z), self.z.shape[1], geometry.pixels))
         for batch, real in ((np.flatnonzero(~needed), np.float32), (np.flatnonzero(needed), np.float64)):
             if len(batch):
-                total[batch] = self._phase_two(batch, spread[batch].astype(real))
+                total[batch] = self._phase_two(batch, _aligned_copy(spread[batch], real))
         return self.fold(geometry.crop(total)) / self.unit
 
     def _phase_two(self, batch: np.ndarray, log_normalisers: np.ndarray) -> np.ndarray:
@@ -309,7 +337,7 @@ class _BoxProgram(_Program):
 
         def work(number: int) -> np.ndarray:
             chosen = chunks[number]
-            numerator = np.zeros((len(batch), z.shape[1], geometry.pixels), z.dtype)
+            numerator = _aligned((len(batch), z.shape[1], geometry.pixels), z.dtype)
             alive = np.ascontiguousarray(self.alive[np.ix_(batch, chosen)])
             outer = geometry.outer(geometry.reply)
             kernels.box_numerator(*self._arguments(batch, chosen, z), outer, log_normalisers, alive, numerator)
