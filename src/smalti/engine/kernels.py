@@ -639,7 +639,7 @@ def _tile_distance(x: Any, offset: Any, z: Any) -> Any:
     real = type(offset)
     s = real(0)
     for i in range(x.shape[0]):
-        d = (real(x[i]) - offset) - z[i]
+        d = real(x[i]) - (z[i] + offset)
         s += d * d
     return s
 

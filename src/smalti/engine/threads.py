@@ -6,9 +6,9 @@ The chunks are fixed by the data and the results are merged in order, so the out
 from __future__ import annotations
 
 import os
-from collections import deque
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from smalti.core.errors import InputError
@@ -16,6 +16,7 @@ from smalti.core.errors import InputError
 __all__ = ["get_threads", "in_order", "set_threads"]
 
 T = TypeVar("T")
+WAVE = 64  # results kept at a time
 _threads: int | None = None
 
 
@@ -40,21 +41,36 @@ def set_threads(count: int | None) -> None:
 
 
 def in_order(work: Callable[[int], T], count: int) -> Iterator[T]:
-    """work(0), work(1), ... work(count - 1), computed on threads, a bounded number ahead of what was taken."""
-    threads = min(get_threads(), count)
+    """work(0), work(1), ... work(count - 1), in order; computed on threads, this one among them, at most `WAVE` results ahead.
+
+    If `work` raises, or this thread is interrupted, the others stop after the piece they are at.
+    """
+    threads = get_threads()
+    for start in range(0, count, WAVE):
+        yield from _wave(work, range(start, min(start + WAVE, count)), threads)
+
+
+def _wave(work: Callable[[int], T], numbers: range, threads: int) -> list[T]:
+    threads = min(threads, len(numbers))
     if threads <= 1:
-        for number in range(count):
-            yield work(number)
-        return
-    with ThreadPoolExecutor(threads, thread_name_prefix="smalti") as pool:
-        pending: deque[Future[T]] = deque()
+        return [work(number) for number in numbers]
+    queue = iter(numbers)  # shared: next() on a range iterator is atomic
+    results: dict[int, T] = {}
+    stopped = threading.Event()
+
+    def run() -> None:
         try:
-            for number in range(count):
-                pending.append(pool.submit(work, number))
-                if len(pending) > 2 * threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+            for number in queue:
+                results[number] = work(number)
+                if stopped.is_set():
+                    return
+        except BaseException:
+            stopped.set()
+            raise
+
+    with ThreadPoolExecutor(threads - 1, thread_name_prefix="smalti") as pool:
+        others = [pool.submit(run) for _ in range(threads - 1)]
+        run()
+    for other in others:
+        other.result()
+    return [results[number] for number in numbers]
