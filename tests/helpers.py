@@ -7,7 +7,7 @@ import torch
 
 from smalti import Source
 
-__all__ = ["noisy", "random_source"]
+__all__ = ["exact", "noisy", "random_source"]
 
 
 def random_source(
@@ -29,3 +29,9 @@ def noisy(source: Source, sigma: float, count: int = 2, seed: int = 0) -> torch.
     generator = torch.Generator().manual_seed(seed)
     clean = source.working(np.arange(count) % len(source)).double()
     return clean + sigma * torch.randn(clean.shape, generator=generator, dtype=torch.float64)
+
+
+def exact(source: Source) -> torch.Tensor:
+    """The images in the working scale in float64, as the reference has them."""
+    images = torch.from_numpy(np.array(source.images)).double()
+    return images / 127.5 - 1 if source.images.dtype == np.uint8 else images

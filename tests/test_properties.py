@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers import random_source
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import smalti
+from helpers import random_source
 from smalti.checks import CHECKS, CheckFailure
 from smalti.denoisers import REGISTRY, create
 

@@ -30,13 +30,21 @@ def batched_loop(z: torch.Tensor, sigma: float, images: torch.Tensor) -> torch.T
     return mean
 
 
-def crop_by_crop(z: torch.Tensor, sigma: float, images: torch.Tensor, side: int) -> torch.Tensor:
-    """PSPC-Square, one crop position after another: z (B, C, H, W) float32, images (N, C, H, W) uint8 -> (B, C, H, W)."""
+def crop_by_crop(z: torch.Tensor, sigma: float, images: torch.Tensor, side: int, by_mask: bool = True) -> torch.Tensor:
+    """PSPC-Square, one crop position after another: z (B, C, H, W) float32, images (N, C, H, W) uint8 -> (B, C, H, W).
+
+    `by_mask` gathers the patches with a boolean mask, as the published code does for every kind of patch; otherwise by slices, which
+    is what a careful author would do for squares. The benchmark gives both.
+    """
     composite, count = torch.zeros_like(z), torch.zeros_like(z)
     height, width = z.shape[2:]
     for y in range(height - side + 1):
         for x in range(width - side + 1):
-            crop = (..., slice(y, y + side), slice(x, x + side))
+            crop: tuple = (..., slice(y, y + side), slice(x, x + side))
+            if by_mask:
+                mask = torch.zeros(height, width, dtype=torch.bool)
+                mask[y : y + side, x : x + side] = True
+                crop = (..., mask)
             mean = batched_loop(z[crop].flatten(1), sigma, images[crop].flatten(1))
             composite[crop] += mean.reshape(z[crop].shape)
             count[crop] += 1

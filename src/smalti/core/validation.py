@@ -31,7 +31,7 @@ def check_sigma(sigma: float | torch.Tensor, batch: int) -> torch.Tensor:
     Raises:
         InputError: another shape; a value that is not finite and positive; a sigma that requires grad.
     """
-    values = torch.as_tensor(sigma)
+    values = sigma if isinstance(sigma, torch.Tensor) else torch.as_tensor(sigma, dtype=torch.float64)
     if values.requires_grad:
         raise InputError("the gradient with respect to sigma is not available; pass sigma.detach()")
     values = values.to("cpu", torch.float64)

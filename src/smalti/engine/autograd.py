@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.autograd.function import once_differentiable
+
+from smalti.core.errors import InputError
 
 if TYPE_CHECKING:
     from smalti.engine.collection import PosteriorMeanCollection
@@ -36,14 +37,34 @@ class Composite(torch.autograd.Function):
         ctx.sigma, ctx.labels, ctx.collection = sigma, labels, collection
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (z,) = ctx.saved_tensors
-        product = ctx.collection.jacobian_product(z.detach(), ctx.sigma, grad, ctx.labels, transpose=True)
-        return product.to(z.dtype), None, None, None
+        return _Product.apply(z, grad, ctx.sigma, ctx.labels, ctx.collection, True), None, None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: torch.Tensor, *_: Any) -> torch.Tensor:
         (z,) = ctx.saved_tensors
-        product = ctx.collection.jacobian_product(z.detach(), ctx.sigma, tangent, ctx.labels, transpose=False)
-        return product.to(z.dtype)
+        return _Product.apply(z, tangent, ctx.sigma, ctx.labels, ctx.collection, False)
+
+
+class _Product(torch.autograd.Function):
+    """The Jacobian times a direction, or a direction times it. A function of its own, so that `torch.func` hands it plain tensors."""
+
+    @staticmethod
+    def forward(
+        z: torch.Tensor,
+        direction: torch.Tensor,
+        sigma: torch.Tensor,
+        labels: torch.Tensor | None,
+        collection: PosteriorMeanCollection,
+        transpose: bool,
+    ) -> torch.Tensor:
+        return collection.jacobian_product(z.detach(), sigma, direction, labels, transpose).to(z.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[None, ...]:
+        raise InputError("second derivatives are available from the reference only; use backend='reference'")

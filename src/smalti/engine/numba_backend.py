@@ -58,7 +58,10 @@ class _Geometry:
             self._start(b) + _padded(self.windows + (b.bottom - b.top - 1) * self.stride + b.right - b.left - 1)
             for b in (box, reply)
         ]
-        self.length = _padded(max(*reach, self.first + self.pixels, self.first + (self.height + bottom) * self.stride)) + 2 * LANES
+        self.length = (
+            _padded(max(*reach, self.first + self.pixels, self.first + (self.height + bottom) * self.stride))
+            + 2 * LANES
+        )
         self.layout = (
             self.height,
             self.width,
@@ -113,7 +116,9 @@ class _Geometry:
         """(B, C, pixels) -> (B, C, H, W)."""
         grid = np.zeros((*values.shape[:2], max(self.pixels, self.height * self.stride)), values.dtype)
         grid[..., : self.pixels] = values
-        return grid[..., : self.height * self.stride].reshape(*values.shape[:2], self.height, self.stride)[..., : self.width]
+        return grid[..., : self.height * self.stride].reshape(*values.shape[:2], self.height, self.stride)[
+            ..., : self.width
+        ]
 
     def mirror(self, values: np.ndarray) -> np.ndarray:
         """(B, K) of the flipped image -> (B, K) in the places of the unflipped windows."""

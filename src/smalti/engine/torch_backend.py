@@ -13,7 +13,7 @@ import torch
 
 from smalti.engine.backend import Backend
 from smalti.engine.elements import Block, Selection, blocks
-from smalti.engine.precision import WINDOW_ERROR, double
+from smalti.engine.precision import PRODUCT_ERROR, double
 
 if TYPE_CHECKING:
     from smalti.engine.collection import PosteriorMeanCollection
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TorchBackend"]
 
-BLOCK_BYTES = {
-    "cpu": 4 << 20,
-    "cuda": 512 << 20,
-}  # of one (B, n, K) or (B, n, C, H, W) intermediate: the L2 cache; a GPU's memory
+# of one (B, n, K) or (B, n, C, H, W) intermediate: within a core's L2 cache; much of a GPU's memory
+BLOCK_BYTES = {"cpu": 2 << 20, "cuda": 512 << 20}
 
 
 class TorchBackend(Backend):
@@ -34,7 +32,7 @@ class TorchBackend(Backend):
         self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
     ) -> torch.Tensor:
         total = _Pass(collection, z.float(), sigma).normalisers(selection)
-        needed = double(total.amin(1), WINDOW_ERROR)
+        needed = double(total.amin(1), PRODUCT_ERROR)
         if bool(needed.any()):
             total[needed] = _Pass(collection, z[needed].double(), sigma[needed.cpu()]).normalisers(selection)
         return total
@@ -48,7 +46,7 @@ class TorchBackend(Backend):
         selection: Selection,
     ) -> torch.Tensor:
         log_normalisers = log_normalisers.to(z.device)
-        needed = double(log_normalisers.amin(1), WINDOW_ERROR)
+        needed = double(log_normalisers.amin(1), PRODUCT_ERROR)
         out = z.new_empty(z.shape, dtype=torch.float64)
         for chosen, dtype in ((~needed, torch.float32), (needed, torch.float64)):
             if bool(chosen.any()):
@@ -95,11 +93,17 @@ class _Separable(_Linear):
         self.rows, self.columns = rows, columns
 
     def sums(self, d: torch.Tensor) -> torch.Tensor:
-        return (self.rows @ d.sum(-3) @ self.columns.T).flatten(-2)
+        return self._product(self.rows, d.sum(-3), self.columns.T).flatten(-2)
 
     def spread(self, w: torch.Tensor) -> torch.Tensor:
         grid = w.unflatten(-1, (len(self.rows), len(self.columns)))
-        return (self.rows.T @ grid @ self.columns)[..., None, :, :]
+        return self._product(self.rows.T, grid, self.columns)[..., None, :, :]
+
+    @staticmethod
+    def _product(left: torch.Tensor, d: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """left d right; with one batch axis, since matmul copies `left` for every image where there are two."""
+        out = left @ d.flatten(0, -3) @ right
+        return out.unflatten(0, d.shape[:-2])
 
 
 class _Dense(_Linear):
@@ -174,6 +178,4 @@ class _Pass:
 
 def _contract(weights: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """sum_i weights[b, i] * images[i]: (B, n, C or 1, H, W), (n, C, H, W) -> (B, C, H, W)."""
-    if weights.shape[2] == 1:
-        return torch.einsum("bihw,ichw->bchw", weights[:, :, 0], images)
-    return torch.einsum("bichw,ichw->bchw", weights, images)
+    return (weights * images).sum(1)

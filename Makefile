@@ -1,0 +1,41 @@
+# make demo: install into .venv, then the main job, offline, into demo-out/.   make test: install, then the tests.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.10 python3,$(if $(shell command -v $(p) 2>/dev/null),$(p))))
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DATA ?=
+
+.PHONY: install demo test test-all bench lint clean
+.DEFAULT_GOAL := install
+
+install: $(STAMP)
+
+# torch first and pinned by the constraints: unpinned, it would bring gigabytes of CUDA
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: no python3 found; install Python 3.10 to 3.13" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "make: $(PYTHON) -m venv failed; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo "compiling the kernels (once)" >&2
+	$(BIN)/python -m smalti.bench.warm
+	@touch $(STAMP)
+
+demo: install
+	@$(BIN)/smalti demo --out demo-out
+
+test: install
+	@$(BIN)/python -m pytest -q
+
+test-all: install
+	@$(BIN)/python -m pytest -q -m "slow or not slow"
+
+bench: install
+	@$(BIN)/smalti bench $(if $(DATA),--data $(DATA)) --out bench-out --overwrite
+
+lint: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) demo-out bench-out .pytest_cache .mypy_cache .ruff_cache .hypothesis

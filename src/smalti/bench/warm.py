@@ -1,0 +1,34 @@
+"""Compile every kernel once, so that no user waits for it: `python -m smalti.bench.warm`, run by `make install`."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+
+from smalti.bench.floor import multiply_add_rate, read_rate
+from smalti.denoisers import LocalScore, Optimal
+from smalti.source import Source
+
+__all__ = ["warm"]
+
+
+def warm() -> float:
+    """Run each kernel for uint8 and float32 sources, in float32 and in float64; seconds it took."""
+    start = time.perf_counter()
+    images = np.random.default_rng(0).integers(0, 256, (9, 3, 8, 8), dtype=np.uint8)
+    z = torch.zeros(5, 3, 8, 8)
+    for source in (Source(images), Source((images / 127.5 - 1).astype(np.float32))):
+        for denoiser in (Optimal(source), LocalScore(source, window=3)):
+            for sigma in (1.0, 1e-3):  # the second needs float64
+                denoiser(z, sigma)
+                denoiser(z[:1], sigma)
+            denoiser(z.clone().requires_grad_(), 1.0).sum().backward()
+    read_rate(images)
+    multiply_add_rate()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    print(f"kernels ready after {warm():.1f} s")

@@ -1,0 +1,109 @@
+"""The other named denoisers, and finding them by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import exact, noisy, random_source
+from smalti import Gaussian, InputError, LocalScore, Nearest, Optimal, edm_sigmas
+from smalti.denoisers import REGISTRY, create, parameters_of
+
+
+def test_optimal_by_hand():
+    source = random_source(7, (3, 4, 5), hflip=True)
+    images = torch.cat([exact(source), exact(source).flip(-1)])
+    for sigma in edm_sigmas().tolist():
+        z = noisy(source, sigma)
+        weights = torch.softmax(-(z[:, None] - images).square().flatten(2).sum(2) / (2 * sigma**2), 1)
+        torch.testing.assert_close(
+            Optimal(source)(z, sigma), torch.einsum("bi,ichw->bchw", weights, images), atol=1e-5, rtol=0
+        )
+
+
+def test_local_score_takes_the_pixel_from_its_window():
+    source = random_source(6, (2, 5, 6))
+    sigma, window = 0.4, 3
+    z = noisy(source, sigma, 1)
+    out = LocalScore(source, window=window)(z, sigma)[0]
+    images = exact(source)
+    for y in range(5):
+        for x in range(6):
+            crop = (..., slice(max(0, y - 1), y + 2), slice(max(0, x - 1), x + 2))
+            weights = torch.softmax(-(z[crop] - images[crop]).square().sum((1, 2, 3)) / (2 * sigma**2), 0)
+            torch.testing.assert_close(out[:, y, x], weights @ images[:, :, y, x], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("window", [0, 2, 20])
+def test_local_score_windows(window):
+    with pytest.raises(InputError):
+        LocalScore(random_source(3, (1, 6, 6)), window=window)
+
+
+@pytest.mark.parametrize("hflip", [False, True])
+def test_gaussian_by_hand(hflip):
+    source = random_source(30, (2, 3, 4), hflip=hflip)
+    images = torch.cat([exact(source), exact(source).flip(-1)]) if hflip else exact(source)
+    rows = images.flatten(1)
+    mean, covariance = rows.mean(0), torch.cov(rows.T, correction=0)
+    z = noisy(source, 0.5)
+    for sigma in (0.002, 0.3, 10.0):
+        inner = torch.linalg.solve(covariance + sigma**2 * torch.eye(24, dtype=torch.float64), (z.flatten(1) - mean).T)
+        torch.testing.assert_close(
+            Gaussian(source)(z, sigma).flatten(1), mean + (covariance @ inner).T, atol=1e-9, rtol=0
+        )
+
+
+def test_gaussian_rank_keeps_the_largest_directions():
+    source = random_source(40, (1, 3, 3))
+    z = noisy(source, 0.5)
+    full, low = Gaussian(source), Gaussian(source, rank=2)
+    mean, values, vectors = full.spectrum()
+    kept = low(z, 0.1).flatten(1) - mean
+    torch.testing.assert_close(kept @ vectors[:, 2:], torch.zeros(2, 7, dtype=torch.float64), atol=1e-12, rtol=0)
+    torch.testing.assert_close(kept @ vectors[:, :2], (full(z, 0.1).flatten(1) - mean) @ vectors[:, :2])
+    assert (values.diff() <= 0).all()
+    for rank in (0, 10):
+        with pytest.raises(InputError, match="rank"):
+            Gaussian(source, rank=rank)
+
+
+def test_nearest_gives_stored_images():
+    source = random_source(9, (1, 4, 4), hflip=True)
+    images = source.working()
+    out = Nearest(source)(torch.cat([images[4:5].flip(-1), images[7:8]]) + 0.01, 3.0)
+    assert torch.equal(out, torch.cat([images[4:5].flip(-1), images[7:8]]))
+
+
+def test_nearest_has_a_zero_gradient():
+    source = random_source(4, (1, 3, 3))
+    z = noisy(source, 0.3).requires_grad_()
+    Nearest(source)(z, 1.0).sum().backward()
+    assert torch.equal(z.grad, torch.zeros_like(z))
+
+
+def test_by_name():
+    source = random_source(3, (1, 6, 6))
+    assert list(REGISTRY) == ["optimal", "pspc-square", "local-score", "gaussian", "nearest"]
+    for name, kind in REGISTRY.items():
+        assert isinstance(create(name, source), kind)
+        assert kind.paper
+        assert (kind.__doc__ or "").strip()
+    assert create("local-score", source, window=3).window == 3
+    assert list(parameters_of(REGISTRY["gaussian"])) == ["rank"]
+    with pytest.raises(InputError, match="did you mean 'pspc-square'"):
+        create("pspc-sqare", source)
+    with pytest.raises(InputError, match="did you mean 'window'"):
+        create("local-score", source, windw=3)
+    with pytest.raises(InputError, match="it has: none"):
+        create("nearest", source, patch_size=3)
+
+
+def test_repr_and_with_source():
+    source = random_source(5, (1, 6, 6))
+    other = source.subset(np.array([0, 1]))
+    denoiser = LocalScore(source, window=5, backend="torch")
+    assert repr(denoiser) == f"LocalScore({source!r}, window=5, backend='torch')"
+    again = denoiser.with_source(other)
+    assert (again.window, again.backend, again.source) == (5, "torch", other)
