@@ -1,5 +1,6 @@
 # make demo: install into .venv, then the main job, offline, into demo-out/.   make test: install, then the tests.
-PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.10 python3,$(if $(shell command -v $(p) 2>/dev/null),$(p))))
+# the first of these that runs (a name on the PATH may be an empty shim)
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.10 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

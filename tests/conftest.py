@@ -16,7 +16,7 @@ settings.register_profile(
     "smalti", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 settings.load_profile("smalti")
-torch.set_num_threads(max(1, min(2, os.cpu_count() or 1)))
+torch.set_num_threads(1)  # tests are small; OpenMP's barriers would cost more, most of all on a busy machine
 
 ORACLES = Path(os.environ.get("SMALTI_ORACLES", Path(__file__).parents[2] / "shared" / "oracles"))
 _missing_oracles: list[str] = []

@@ -48,15 +48,15 @@ def test_box_sums_and_their_transposes(height, width, seed):
         for x in range(24 - width + 1):
             assert tape[at + y * stride + x] == pytest.approx(grid[y : y + height, x : x + width].sum())
 
-    layout = (rows, 24, stride, 0, height, width, 0, n)
+    layout = (rows, 24, stride, 0, row, height, width, 0, n)
     outer = (height, width, 0, 0)
-    spread, length, margin = kernels._spread_work(layout, outer, tape)
+    spread, length, margin = kernels._spread_tape(layout, outer, tape)
     weights = np.zeros((rows - height + 1, stride))
     weights[:, : 24 - width + 1] = rng.random((rows - height + 1, 24 - width + 1))
     for _ in range(2):  # the second time, what the first left must not matter
         spread[margin : margin + weights.size] = weights.ravel()
-        at = kernels.spread_box(spread, length, margin, stride, outer, n)
-        out = spread[at : at + rows * stride].reshape(rows, stride)[:, :24]
+        at = kernels.spread_box(spread, length, margin, layout, outer)
+        out = spread[at : at + rows * 24].reshape(rows, 24)
         expected = np.zeros((rows, stride))
         for y in range(weights.shape[0]):
             for x in range(24 - width + 1):

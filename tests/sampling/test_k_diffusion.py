@@ -10,6 +10,7 @@ import itertools
 import pytest
 import torch
 
+from smalti import LocalScore, Optimal, PSPCSquare, Source
 from smalti.core.denoiser import Denoiser
 from smalti.sampling import initial_noise, sample, sampling_sigmas
 
@@ -56,3 +57,11 @@ def test_a_denoiser_drops_in_unchanged(solver, order, extra_args, dtype, toleran
     ours = sample(d, n=3, solver=solver, labels=extra_args.get("labels"))
     assert theirs.dtype == dtype
     torch.testing.assert_close(theirs.float(), ours.images, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", [Optimal, PSPCSquare, LocalScore])
+def test_ours_drop_in_unchanged(kind):
+    d = kind(Source.open("digits", limit=50))
+    x = initial_noise(0, range(2), d.shape)
+    theirs = k_sampler(d, x, sampling_sigmas(), 2, {})
+    torch.testing.assert_close(theirs.float(), sample(d, n=2).images, rtol=0, atol=1e-5)

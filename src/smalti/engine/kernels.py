@@ -1,17 +1,19 @@
 """The compiled loops of the `numba` backend. Each works on one chunk of the source, releases the GIL and shares nothing.
 
-Boxes. An image is laid out flat, row after row, on a canvas of row length `stride`; whatever lies outside the image is 0. There
-the sum over every a x b window is two one-dimensional sliding sums, first along columns (step `stride`), then along rows (step 1),
-and a sliding sum of width p takes floor(log2 p) passes of plain additions:
+Boxes. An image is a plane, row after row, per channel; z too. The squared differences, summed over channels, go onto a *canvas*, on rows
+of length `stride`, with zeros for whatever lies outside the image. There the sum over every a x b window is two one-dimensional sliding
+sums, first along columns (step `stride`), then along rows (step 1), and a sliding sum of width p takes floor(log2 p) passes of additions:
 
     S_1[i] = x[i],   S_2w[i] = S_w[i] + S_w[i + w step],   S_2w+1[i] = S_2w[i] + x[i + 2w step]
 
 So the cost hardly depends on p, nothing is ever subtracted (a running sum would cancel), and the lanes of the processor hold
 neighbouring pixels. Window k = (ay, ax) has its result at ay * stride + ax; the entries between the rows of windows, and the padding
-after the last one, are meaningless and get no weight.
+after the last one, are meaningless and get no weight. The composite's weights are the transpose: the same passes, looking back.
 
 Logits are in base 2: l = log2(prior) - S * scale with scale = log2(e) / (2 sigma^2), in the units of the stored images, uint8 ones
 about their middle: u - 127.5. `real` is float32, or float64 where float32 distances would not do: the type of the arrays decides.
+
+All kernels are in one file on purpose: Numba's cache of compiled code notices changes in the file of a function, not of those it calls.
 """
 
 from __future__ import annotations
@@ -153,9 +155,8 @@ def _copy(pixels: Any, offset: Any, out: Any) -> None:
 
 
 @plain
-def _copy_row(pixels: Any, offset: Any, out: Any) -> None:
-    """As `_copy`, eight at a time, loads before stores: rows are too short for LLVM's own vector loop."""
-    real = type(offset)
+def _copy_row(pixels: Any, out: Any) -> None:
+    """out = pixels, eight at a time, loads before stores: rows are too short for LLVM's own vector loop."""
     n, i, one = np.uint64(pixels.shape[0]), np.uint64(0), np.uint64(1)
     while i + np.uint64(8) <= n:
         i1 = i + one
@@ -167,56 +168,58 @@ def _copy_row(pixels: Any, offset: Any, out: Any) -> None:
         i7 = i6 + one
         x0, x1, x2, x3 = pixels[i], pixels[i1], pixels[i2], pixels[i3]
         x4, x5, x6, x7 = pixels[i4], pixels[i5], pixels[i6], pixels[i7]
-        out[i], out[i1], out[i2], out[i3] = real(x0) - offset, real(x1) - offset, real(x2) - offset, real(x3) - offset
-        out[i4], out[i5], out[i6], out[i7] = real(x4) - offset, real(x5) - offset, real(x6) - offset, real(x7) - offset
+        out[i], out[i1], out[i2], out[i3] = x0, x1, x2, x3
+        out[i4], out[i5], out[i6], out[i7] = x4, x5, x6, x7
         i += np.uint64(8)
     while i < n:
-        out[i] = real(pixels[i]) - offset
+        out[i] = pixels[i]
         i += one
 
 
 @plain
-def _lay_out(image: Any, offset: Any, height: int, width: int, stride: int, first: int, canvas: Any) -> None:
-    """image - offset (C, H W) -> canvas (C, length), zero outside the image; pixel (y, x) at first + y stride + x."""
+def _load(image: Any, offset: Any, out: Any) -> None:
+    """Stored pixels (C, H W) -> planes (C, plane), minus the offset; the padding stays 0."""
     for c in range(image.shape[0]):
-        if stride == width:
-            _copy(image[c], offset, canvas[c, first : first + height * width])
-        else:
-            for y in range(height):
-                begin = first + y * stride
-                _copy_row(image[c, y * width : (y + 1) * width], offset, canvas[c, begin : begin + width])
+        _copy(image[c], offset, out[c, : image.shape[1]])
 
 
 @plain
-def _difference(image: Any, z: Any, begin: int, out: Any, n: int) -> None:
-    """out[i] = sum_c (z[c, begin + i] - image[c, begin + i])^2."""
-    channels = z.shape[0]
-    end = begin + n
-    if channels == 3:
-        z0, z1, z2 = z[0, begin:end], z[1, begin:end], z[2, begin:end]
-        x0, x1, x2 = image[0, begin:end], image[1, begin:end], image[2, begin:end]
-        for i in range(n):
+def _difference(image: Any, z: Any, out: Any) -> None:
+    """out[i] = sum_c (z[c, i] - image[c, i])^2, planes."""
+    if z.shape[0] == 3:
+        z0, z1, z2 = z[0], z[1], z[2]
+        x0, x1, x2 = image[0], image[1], image[2]
+        for i in range(z0.shape[0]):
             d0 = z0[i] - x0[i]
             d1 = z1[i] - x1[i]
             d2 = z2[i] - x2[i]
             out[i] = d0 * d0 + d1 * d1 + d2 * d2
         return
-    for c in range(channels):
-        zc, xc = z[c, begin:end], image[c, begin:end]
+    for c in range(z.shape[0]):
+        zc, xc = z[c], image[c]
         if c == 0:
-            for i in range(n):
+            for i in range(zc.shape[0]):
                 d = zc[i] - xc[i]
                 out[i] = d * d
         else:
-            for i in range(n):
+            for i in range(zc.shape[0]):
                 d = zc[i] - xc[i]
                 out[i] += d * d
 
 
 @plain
 def _difference_stored(image: Any, offset: Any, z: Any, out: Any) -> None:
-    """out[i] = sum_c (z[c, i] - (image[c, i] - offset))^2, from stored pixels, without a canvas."""
+    """The same from stored pixels (C, H W): for a single z it is not worth loading them first."""
     real = type(offset)
+    if z.shape[0] == 3:
+        z0, z1, z2 = z[0], z[1], z[2]
+        x0, x1, x2 = image[0], image[1], image[2]
+        for i in range(x0.shape[0]):
+            d0 = z0[i] - (real(x0[i]) - offset)
+            d1 = z1[i] - (real(x1[i]) - offset)
+            d2 = z2[i] - (real(x2[i]) - offset)
+            out[i] = d0 * d0 + d1 * d1 + d2 * d2
+        return
     for c in range(image.shape[0]):
         zc, xc = z[c], image[c]
         if c == 0:
@@ -230,16 +233,12 @@ def _difference_stored(image: Any, offset: Any, z: Any, out: Any) -> None:
 
 
 @plain
-def _difference_stored_3(image: Any, offset: Any, z: Any, out: Any) -> None:
-    """The same for three channels, in one pass."""
-    real = type(offset)
-    z0, z1, z2 = z[0], z[1], z[2]
-    x0, x1, x2 = image[0], image[1], image[2]
-    for i in range(x0.shape[0]):
-        d0 = z0[i] - (real(x0[i]) - offset)
-        d1 = z1[i] - (real(x1[i]) - offset)
-        d2 = z2[i] - (real(x2[i]) - offset)
-        out[i] = d0 * d0 + d1 * d1 + d2 * d2
+def _move_rows(source: Any, source_stride: int, target: Any, target_stride: int, height: int, width: int) -> None:
+    """The rows of an image from one stride to another."""
+    for y in range(height):
+        _copy_row(
+            source[y * source_stride : y * source_stride + width], target[y * target_stride : y * target_stride + width]
+        )
 
 
 @plain
@@ -363,40 +362,41 @@ def box_normalisers(
         offset: real, what is subtracted from stored values: 127.5, or 0 for float32 sources.
         elements: (n,) indices of the chunk's images.
         log_priors: (n,) real, log2 of the prior.
-        z: (B, C, length) real, the noisy images laid out on canvases.
+        z: (B, C, plane) real, the noisy images, padded with zeros.
         scales: (B,) real, log2(e) / (2 sigma^2).
-        layout: integers (height, width, stride, first, box height, box width, box first, windows).
+        layout: integers (height, width, stride, first, row, box height, box width, box first, windows): the canvas has rows of
+            length `stride` and `row` entries in all, pixel 0 is at `first`, the first anchor's box begins at `box first`.
         highest, totals: (B, windows) real, results.
         alive: (B, n) uint8, results: 0 where every weight of the image underflows to 0 against the running maxima, and so
             against the final normalisers.
     """
-    height, width, stride, first, box_height, box_width, box_first, windows = layout
-    channels, length = z.shape[1], z.shape[2]
-    block = scratch(BLOCK * channels, length, z).reshape(BLOCK, channels, length)
+    height, width, stride, first, row, box_height, box_width, box_first, windows = layout
+    channels, plane = z.shape[1], z.shape[2]
+    block = scratch(BLOCK * channels, plane, z).reshape(BLOCK, channels, plane)
     logits = scratch(BLOCK, windows, z)
-    row, d = length, 4 * length
-    tape = scratch(1, 5 * row + LANES, z)[0]
-    squares = tape[d : d + row]
     reference = scratch(1, windows, z)[0]
-    reach = padded(windows + (box_height - 1) * stride + box_width - 1)
-    direct = z.shape[0] == 1 and stride == width and first == 0 and box_first == 0
+    canvas = 4 * row
+    tape = scratch(1, 5 * row + LANES, z)[0]
+    on_canvas = tape[canvas + first : canvas + first + max(plane, height * stride)]
+    squares = on_canvas if stride == width else scratch(1, plane, z)[0]
+    alone = z.shape[0] == 1
     for start in range(0, elements.shape[0], BLOCK):
         count = min(BLOCK, elements.shape[0] - start)
-        if not direct:
+        if not alone:
             for j in range(count):
-                _lay_out(images[elements[start + j]], offset, height, width, stride, first, block[j])
+                _load(images[elements[start + j]], offset, block[j])
         for b in range(z.shape[0]):
             reference[:] = highest[b]
             for j in range(count):
-                if direct and channels == 3:
-                    _difference_stored_3(images[elements[start + j]], offset, z[0], squares)
-                elif direct:
+                if alone:
                     _difference_stored(images[elements[start + j]], offset, z[0], squares)
                 else:
-                    _difference(block[j], z[b], box_first, squares, reach)
-                box_logits(
-                    tape, d, row, stride, box_height, box_width, scales[b], log_priors[start + j], logits[j], windows
-                )
+                    _difference(block[j], z[b], squares)
+                if stride != width:
+                    _move_rows(squares, width, on_canvas, stride, height, width)
+                log_prior = log_priors[start + j]
+                at = canvas + box_first
+                box_logits(tape, at, row, stride, box_height, box_width, scales[b], log_prior, logits[j], windows)
             fours = count - count % 4
             for j in range(0, fours, 4):
                 _raise_to_four(reference, logits[j], logits[j + 1], logits[j + 2], logits[j + 3], windows)
@@ -414,46 +414,53 @@ def box_normalisers(
 
 
 @plain
-def _accumulate(out: Any, tape: Any, weights: int, image: Any, begin: int, n: int) -> None:
-    """out[c, i] += weights[i] image[c, begin + i], weights at a position on the tape."""
-    w = tape[weights : weights + n]
+def _accumulate(out: Any, tape: Any, weights: int, image: Any) -> None:
+    """out[c, i] += weights[i] image[c, i], planes, the weights at a position on the tape."""
+    w = tape[weights : weights + image.shape[1]]
     for c in range(image.shape[0]):
-        oc, xc = out[c], image[c, begin : begin + n]
-        for i in range(n):
+        oc, xc = out[c], image[c]
+        for i in range(w.shape[0]):
             oc[i] += w[i] * xc[i]
 
 
 @plain
-def _accumulate_two(
-    out: Any, tape: Any, weights: int, image: Any, tape2: Any, weights2: int, image2: Any, begin: int, n: int
-) -> None:
+def _accumulate_two(out: Any, tape: Any, weights: int, image: Any, tape2: Any, weights2: int, image2: Any) -> None:
     """`_accumulate` for two images in one pass."""
-    w, v = tape[weights : weights + n], tape2[weights2 : weights2 + n]
+    w, v = tape[weights : weights + image.shape[1]], tape2[weights2 : weights2 + image.shape[1]]
     for c in range(image.shape[0]):
-        oc, xc, yc = out[c], image[c, begin : begin + n], image2[c, begin : begin + n]
-        for i in range(n):
+        oc, xc, yc = out[c], image[c], image2[c]
+        for i in range(w.shape[0]):
             oc[i] += w[i] * xc[i] + v[i] * yc[i]
 
 
 @plain
-def _spread_work(layout: Any, outer: Any, like: Any) -> Any:
+def _spread_tape(layout: Any, outer: Any, like: Any) -> Any:
     """A tape of zeros for `spread_box`, the length of its rows, and the margin before entry 0 of each. Row 0 takes the weights."""
-    height, width, stride, _, _, _, _, windows = layout
+    height, _, stride, _, _, _, _, _, windows = layout
     box_height, box_width, lead, before = outer
     margin = padded(max(lead + 1, box_height * stride + box_width, before))
     spread = padded(windows + box_height * stride + box_width)
-    row = margin + max(spread, lead + padded((height - 1) * stride + width)) + LANES
-    return scratch(1, (1 + _doublings(box_width) + _doublings(box_height)) * row, like)[0], row, margin
+    row = margin + max(spread, lead + padded(height * stride)) + LANES
+    rows = 2 + _doublings(box_width) + _doublings(box_height)
+    return scratch(1, rows * row, like)[0], row, margin
 
 
 @plain
-def spread_box(tape: Any, row: int, margin: int, stride: int, outer: Any, windows: int) -> int:
-    """The composite's weights at the pixels: position of sum_k weight_k [pixel in box k], from the weights in row 0."""
+def spread_box(tape: Any, row: int, margin: int, layout: Any, outer: Any) -> int:
+    """The composite's weights, sum_k weight_k [pixel in box k], from the weights in row 0: position of a plane."""
+    height, width, stride, _, _, _, _, _, windows = layout
     box_height, box_width, lead, before = outer
+    along = _doublings(box_width)
     rows = spread_sum(tape, margin, box_width, 1, windows, row + margin, row)
-    used = 1 + _doublings(box_width)
-    both = spread_sum(tape, rows, box_height, stride, windows + box_width - 1, used * row + margin, row)
-    return both + lead - before
+    both = spread_sum(tape, rows, box_height, stride, windows + box_width - 1, (1 + along) * row + margin, row)
+    begin = both + lead - before
+    if stride == width:
+        return begin
+    plane = (1 + along + _doublings(box_height)) * row
+    _move_rows(
+        tape[begin : begin + height * stride], stride, tape[plane : plane + height * width], width, height, width
+    )
+    return plane
 
 
 @plain
@@ -477,63 +484,61 @@ def box_numerator(
         response: integers (box height, box width, lead, before) of the boxes that collect weights (see `_Geometry.outer`).
         log_normalisers: (B, windows) real, base 2; +infinity where there is no window.
         alive: (B, n) uint8 from phase 1 (or ones): images that weigh nothing are passed over.
-        numerator: (B, C, pixels) real, result, on rows of length `stride`, in the units of the stored images.
+        numerator: (B, C, plane) real, result, in the units of the stored images.
     """
-    height, width, stride, first, box_height, box_width, box_first, windows = layout
-    channels, length = z.shape[1], z.shape[2]
-    pixels = padded((height - 1) * stride + width)
-    canvases = scratch(2 * channels, length, z).reshape(2, channels, length)
-    row, d = length, 4 * length
-    tape = scratch(1, 5 * row + LANES, z)[0]
-    squares = tape[d : d + row]
+    height, width, stride, first, row, box_height, box_width, box_first, windows = layout
+    channels, plane = z.shape[1], z.shape[2]
+    pair = scratch(2 * channels, plane, z).reshape(2, channels, plane)
     logits = scratch(1, windows, z)[0]
-    one, spread_row, margin = _spread_work(layout, response, z)
-    two, _, _ = _spread_work(layout, response, z)
+    canvas = 4 * row
+    tape = scratch(1, 5 * row + LANES, z)[0]
+    on_canvas = tape[canvas + first : canvas + first + max(plane, height * stride)]
+    squares = on_canvas if stride == width else scratch(1, plane, z)[0]
+    one, spread_row, margin = _spread_tape(layout, response, z)
+    two, _, _ = _spread_tape(layout, response, z)
     weights, other_weights = one[margin : margin + windows], two[margin : margin + windows]
-    reach = padded(windows + (box_height - 1) * stride + box_width - 1)
     for start in range(0, elements.shape[0], 2):
         count = min(2, elements.shape[0] - start)
         for i in range(count):
-            _lay_out(images[elements[start + i]], offset, height, width, stride, first, canvases[i])
+            _load(images[elements[start + i]], offset, pair[i])
         for b in range(z.shape[0]):
             heavy = 0
             for i in range(count):
                 j = start + i
                 if not alive[b, j]:
                     continue
-                _difference(canvases[i], z[b], box_first, squares, reach)
-                box_logits(tape, d, row, stride, box_height, box_width, scales[b], log_priors[j], logits, windows)
+                _difference(pair[i], z[b], squares)
+                if stride != width:
+                    _move_rows(squares, width, on_canvas, stride, height, width)
+                at = canvas + box_first
+                box_logits(tape, at, row, stride, box_height, box_width, scales[b], log_priors[j], logits, windows)
                 if i == 0:
                     heavy += 1 if _weights(logits, log_normalisers[b], weights, windows) else 0
                 else:
                     heavy += 2 if _weights(logits, log_normalisers[b], other_weights, windows) else 0
-            if heavy & 1:
-                first_composite = spread_box(one, spread_row, margin, stride, response, windows)
-            if heavy & 2:
-                second_composite = spread_box(two, spread_row, margin, stride, response, windows)
-            if heavy == 3:
-                _accumulate_two(
-                    numerator[b], one, first_composite, canvases[0], two, second_composite, canvases[1], first, pixels
-                )
-            elif heavy == 1:
-                _accumulate(numerator[b], one, first_composite, canvases[0], first, pixels)
+            if heavy == 1:
+                _accumulate(numerator[b], one, spread_box(one, spread_row, margin, layout, response), pair[0])
             elif heavy == 2:
-                _accumulate(numerator[b], two, second_composite, canvases[1], first, pixels)
+                _accumulate(numerator[b], two, spread_box(two, spread_row, margin, layout, response), pair[1])
+            elif heavy == 3:
+                composite = spread_box(one, spread_row, margin, layout, response)
+                other = spread_box(two, spread_row, margin, layout, response)
+                _accumulate_two(numerator[b], one, composite, pair[0], two, other, pair[1])
 
 
 # -------------------------------------------------------------------------------------------------- derivatives of boxes
 
 
 @plain
-def _inner_product(direction: Any, image: Any, begin: int, out: Any, n: int) -> None:
-    """out[i] = sum_c direction[c, begin + i] image[c, begin + i]."""
+def _inner_product(direction: Any, image: Any, out: Any) -> None:
+    """out[i] = sum_c direction[c, i] image[c, i], planes."""
     for c in range(image.shape[0]):
-        ac, xc = direction[c, begin : begin + n], image[c, begin : begin + n]
+        ac, xc = direction[c], image[c]
         if c == 0:
-            for i in range(n):
+            for i in range(ac.shape[0]):
                 out[i] = ac[i] * xc[i]
         else:
-            for i in range(n):
+            for i in range(ac.shape[0]):
                 out[i] += ac[i] * xc[i]
 
 
@@ -574,38 +579,40 @@ def box_covariance(
     then (`centred` True, `means` now the mean) numerator += sum_k outer window k * sum_i w_k^i (u_k^i - mean_k) image i.
 
     Args:
-        inner: integers (box height, box width, first): where window 0 of the inner product begins on the canvas.
+        inner: integers (box height, box width, box first): where the first window of the inner product begins on the canvas.
         outer: as `response` of `box_numerator`.
-        direction: (B, C, length) float64, laid out as z.
+        direction: (B, C, plane) float64.
         others: as for `box_numerator`, float64.
     """
-    height, width, stride, first, box_height, box_width, box_first, windows = layout
+    height, width, stride, first, row, box_height, box_width, box_first, windows = layout
     inner_height, inner_width, inner_first = inner
-    channels, length = z.shape[1], z.shape[2]
-    pixels = padded((height - 1) * stride + width)
-    canvas = scratch(channels, length, z)
-    row, d = length, 4 * length
-    tape = scratch(1, 5 * row + LANES, z)[0]
-    squares = tape[d : d + row]
+    channels, plane = z.shape[1], z.shape[2]
+    image = scratch(channels, plane, z)
     logits = scratch(1, windows, z)[0]
-    spread, spread_row, margin = _spread_work(layout, outer, z)
+    canvas = 4 * row
+    tape = scratch(1, 5 * row + LANES, z)[0]
+    on_canvas = tape[canvas + first : canvas + first + max(plane, height * stride)]
+    flat = on_canvas if stride == width else scratch(1, plane, z)[0]
+    spread, spread_row, margin = _spread_tape(layout, outer, z)
     weights = spread[margin : margin + windows]
-    reach = padded(windows + (box_height - 1) * stride + box_width - 1)
-    inner_reach = padded(windows + (inner_height - 1) * stride + inner_width - 1)
     for j in range(elements.shape[0]):
-        _lay_out(images[elements[j]], offset, height, width, stride, first, canvas)
+        _load(images[elements[j]], offset, image)
         for b in range(z.shape[0]):
-            _difference(canvas, z[b], box_first, squares, reach)
-            box_logits(tape, d, row, stride, box_height, box_width, scales[b], log_priors[j], logits, windows)
+            _difference(image, z[b], flat)
+            if stride != width:
+                _move_rows(flat, width, on_canvas, stride, height, width)
+            at = canvas + box_first
+            box_logits(tape, at, row, stride, box_height, box_width, scales[b], log_priors[j], logits, windows)
             if not _weights(logits, log_normalisers[b], weights, windows):
                 continue
-            _inner_product(direction[b], canvas, inner_first, squares, inner_reach)
-            sums = box_sum(tape, d, inner_height, inner_width, stride, windows, row)
+            _inner_product(direction[b], image, flat)
+            if stride != width:
+                _move_rows(flat, width, on_canvas, stride, height, width)
+            sums = box_sum(tape, canvas + inner_first, inner_height, inner_width, stride, windows, row)
             values = tape[sums : sums + windows]
             if centred:
                 _centre(weights, values, means[b], windows)
-                composite = spread_box(spread, spread_row, margin, stride, outer, windows)
-                _accumulate(numerator[b], spread, composite, canvas, first, pixels)
+                _accumulate(numerator[b], spread, spread_box(spread, spread_row, margin, layout, outer), image)
             else:
                 _add_moments(mass[b], means[b], weights, values, windows)
 

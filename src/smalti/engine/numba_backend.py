@@ -35,7 +35,7 @@ TRUSTED_GAP = (
 
 
 class _Geometry:
-    """Where everything lies on the canvas (see `kernels`): queries `box`, responses `reply`, on one grid of anchors."""
+    """Where everything lies in planes and on the canvas (see `kernels`): queries `box`, responses `reply`, on one grid of anchors."""
 
     def __init__(self, box: Boxes, reply: Boxes, shape: tuple[int, int, int]) -> None:
         _, self.height, self.width = shape
@@ -53,20 +53,18 @@ class _Geometry:
         )
         self.first = left + top * self.stride
         self.windows = _padded((rows - 1) * self.stride + columns)
-        self.pixels = _padded((self.height - 1) * self.stride + self.width)
+        self.plane = _padded(self.height * self.width)
         reach = [
             self._start(b) + _padded(self.windows + (b.bottom - b.top - 1) * self.stride + b.right - b.left - 1)
             for b in (box, reply)
         ]
-        self.length = (
-            _padded(max(*reach, self.first + self.pixels, self.first + (self.height + bottom) * self.stride))
-            + 2 * LANES
-        )
+        below = self.first + max(self.plane, (self.height + bottom) * self.stride)
         self.layout = (
             self.height,
             self.width,
             self.stride,
             self.first,
+            _padded(max(*reach, below)) + 2 * LANES,
             box.bottom - box.top,
             box.right - box.left,
             self._start(box),
@@ -89,12 +87,11 @@ class _Geometry:
         shift = -(box.top * self.stride + box.left)
         return box.bottom - box.top, box.right - box.left, max(shift, 0), max(-shift, 0)
 
-    def on_canvas(self, images: np.ndarray, dtype: type) -> np.ndarray:
-        """(B, C, H, W) -> (B, C, length), zero outside."""
-        canvas = _aligned((*images.shape[:2], self.length), dtype)
-        rows = canvas[..., self.first : self.first + self.height * self.stride]
-        rows.reshape(*images.shape[:2], self.height, self.stride)[..., : self.width] = images
-        return canvas
+    def planes(self, images: np.ndarray, dtype: type) -> np.ndarray:
+        """(B, C, H, W) -> (B, C, plane)."""
+        out = _aligned((*images.shape[:2], self.plane), dtype)
+        out[..., : self.height * self.width] = images.reshape(*images.shape[:2], -1)
+        return out
 
     def spread(self, values: np.ndarray, fill: float) -> np.ndarray:
         """(B, K) -> (B, windows): windows at their places, `fill` between the rows and after them."""
@@ -112,13 +109,9 @@ class _Geometry:
         grid = grid[:, : self.box.rows * self.stride].reshape(len(values), self.box.rows, self.stride)
         return grid[..., : self.box.columns].reshape(len(values), -1)
 
-    def crop(self, values: np.ndarray) -> np.ndarray:
-        """(B, C, pixels) -> (B, C, H, W)."""
-        grid = np.zeros((*values.shape[:2], max(self.pixels, self.height * self.stride)), values.dtype)
-        grid[..., : self.pixels] = values
-        return grid[..., : self.height * self.stride].reshape(*values.shape[:2], self.height, self.stride)[
-            ..., : self.width
-        ]
+    def images(self, planes: np.ndarray) -> np.ndarray:
+        """(B, C, plane) -> (B, C, H, W)."""
+        return planes[..., : self.height * self.width].reshape(*planes.shape[:2], self.height, self.width)
 
     def mirror(self, values: np.ndarray) -> np.ndarray:
         """(B, K) of the flipped image -> (B, K) in the places of the unflipped windows."""
@@ -294,7 +287,7 @@ class _BoxProgram(_Program):
     def _phase_one(self, batch: np.ndarray, elements: np.ndarray, real: type, out: np.ndarray) -> None:
         """Log-normalisers in base 2 of the z numbered `batch` over `elements` of the selection, into out[batch]."""
         geometry = self.geometry
-        z = geometry.on_canvas(self.z[batch], real)
+        z = geometry.planes(self.z[batch], real)
         chunks = _chunks(elements)
         alive = np.zeros((len(batch), len(self.selection)), np.uint8)
 
@@ -329,34 +322,34 @@ class _BoxProgram(_Program):
         geometry = self.geometry
         spread = self._spread(log_normalisers)
         needed = np.tile(double(log_normalisers.min(1), WINDOW_ERROR), self.flips)
-        total = np.zeros((len(self.z), self.z.shape[1], geometry.pixels))
+        total = np.zeros((len(self.z), self.z.shape[1], geometry.plane))
         for batch, real in ((np.flatnonzero(~needed), np.float32), (np.flatnonzero(needed), np.float64)):
             if len(batch):
                 total[batch] = self._phase_two(batch, _aligned_copy(spread[batch], real))
-        return self.fold(geometry.crop(total)) / self.unit
+        return self.fold(geometry.images(total)) / self.unit
 
     def _phase_two(self, batch: np.ndarray, log_normalisers: np.ndarray) -> np.ndarray:
         geometry = self.geometry
-        z = geometry.on_canvas(self.z[batch], log_normalisers.dtype.type)
+        z = geometry.planes(self.z[batch], log_normalisers.dtype.type)
         chunks = _chunks(np.flatnonzero(self.alive[batch].any(0)))
 
         def work(number: int) -> np.ndarray:
             chosen = chunks[number]
-            numerator = _aligned((len(batch), z.shape[1], geometry.pixels), z.dtype)
+            numerator = _aligned((len(batch), z.shape[1], geometry.plane), z.dtype)
             alive = np.ascontiguousarray(self.alive[np.ix_(batch, chosen)])
             outer = geometry.outer(geometry.reply)
             kernels.box_numerator(*self._arguments(batch, chosen, z), outer, log_normalisers, alive, numerator)
             return numerator
 
-        return sum(in_order(work, len(chunks)), np.zeros((len(batch), z.shape[1], geometry.pixels)))
+        return sum(in_order(work, len(chunks)), np.zeros((len(batch), z.shape[1], geometry.plane)))
 
     def covariance_product(self, direction: np.ndarray, transpose: bool) -> np.ndarray:
         """sum_k outer_k * Cov_k(x, x) (inner_k * direction): (B, C, H, W) float64, working scale."""
         geometry = self.geometry
         inner, outer = (geometry.reply, geometry.box) if transpose else (geometry.box, geometry.reply)
         spread = self._spread(self.normalisers())
-        z = geometry.on_canvas(self.z, np.float64)
-        along = geometry.on_canvas(self.with_flips(direction), np.float64)
+        z = geometry.planes(self.z, np.float64)
+        along = geometry.planes(self.with_flips(direction), np.float64)
         chunks = _chunks(np.flatnonzero(self.alive.any(0)))
         everyone = np.arange(len(self.z))
         means = np.zeros((len(self.z), geometry.windows))
@@ -364,7 +357,7 @@ class _BoxProgram(_Program):
         def work(number: int, centred: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             mean = means if centred else np.zeros_like(means)
             mass = np.zeros_like(means)
-            numerator = np.zeros((*self.z.shape[:2], geometry.pixels))
+            numerator = np.zeros((*self.z.shape[:2], geometry.plane))
             kernels.box_covariance(
                 *self._arguments(everyone, chunks[number], z),
                 geometry.inner(inner),
@@ -385,10 +378,10 @@ class _BoxProgram(_Program):
         if self.flips == 2:  # one posterior over images and their flips
             mass, mean = (self._of_both(values) for values in (mass, mean))
         means[:] = mean / np.where(mass > 0, mass, 1)
-        total = np.zeros((*self.z.shape[:2], geometry.pixels))
+        total = np.zeros((*self.z.shape[:2], geometry.plane))
         for part in in_order(lambda number: work(number, True), len(chunks)):
             total += part[2]
-        return self.fold(geometry.crop(total)) / self.unit**2
+        return self.fold(geometry.images(total)) / self.unit**2
 
     def _of_both(self, values: np.ndarray) -> np.ndarray:
         """(2 B, windows) sums over images and over flipped images -> their sum, at the places of each."""

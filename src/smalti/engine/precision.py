@@ -16,7 +16,9 @@ import torch
 __all__ = ["FULL_ERROR", "PRODUCT_ERROR", "TOLERATED", "WINDOW_ERROR", "double"]
 
 TOLERATED = 1e-4  # in a logit; the error of the composite is smaller by the spread of the posterior
-WINDOW_ERROR = 2.0**-24  # relative, typical of window sums by doubling in float32; 2^-22 was the largest seen in 10^5 windows
+WINDOW_ERROR = (
+    2.0**-24
+)  # relative, typical of window sums by doubling in float32; 2^-22 was the largest seen in 10^5 windows
 PRODUCT_ERROR = 2.0**-23  # the same of window sums as float32 matrix products
 FULL_ERROR = 2.0**-25  # the same of whole-image distances, summed in float32 tiles that are carried in float64
 
