@@ -155,28 +155,6 @@ def _copy(pixels: Any, offset: Any, out: Any) -> None:
 
 
 @plain
-def _copy_row(pixels: Any, out: Any) -> None:
-    """out = pixels, eight at a time, loads before stores: rows are too short for LLVM's own vector loop."""
-    n, i, one = np.uint64(pixels.shape[0]), np.uint64(0), np.uint64(1)
-    while i + np.uint64(8) <= n:
-        i1 = i + one
-        i2 = i1 + one
-        i3 = i2 + one
-        i4 = i3 + one
-        i5 = i4 + one
-        i6 = i5 + one
-        i7 = i6 + one
-        x0, x1, x2, x3 = pixels[i], pixels[i1], pixels[i2], pixels[i3]
-        x4, x5, x6, x7 = pixels[i4], pixels[i5], pixels[i6], pixels[i7]
-        out[i], out[i1], out[i2], out[i3] = x0, x1, x2, x3
-        out[i4], out[i5], out[i6], out[i7] = x4, x5, x6, x7
-        i += np.uint64(8)
-    while i < n:
-        out[i] = pixels[i]
-        i += one
-
-
-@plain
 def _load(image: Any, offset: Any, out: Any) -> None:
     """Stored pixels (C, H W) -> planes (C, plane), minus the offset; the padding stays 0."""
     for c in range(image.shape[0]):
@@ -234,11 +212,30 @@ def _difference_stored(image: Any, offset: Any, z: Any, out: Any) -> None:
 
 @plain
 def _move_rows(source: Any, source_stride: int, target: Any, target_stride: int, height: int, width: int) -> None:
-    """The rows of an image from one stride to another."""
+    """The rows of an image from one stride to another; eight pixels at a time, loads before stores, and unsigned positions: rows are
+    too short for LLVM's own vector loops."""
+    one, eight, n = np.uint64(1), np.uint64(8), np.uint64(width)
     for y in range(height):
-        _copy_row(
-            source[y * source_stride : y * source_stride + width], target[y * target_stride : y * target_stride + width]
-        )
+        a, b = np.uint64(y * source_stride), np.uint64(y * target_stride)
+        end = a + n
+        while a + eight <= end:
+            a1, b1 = a + one, b + one
+            a2, b2 = a1 + one, b1 + one
+            a3, b3 = a2 + one, b2 + one
+            a4, b4 = a3 + one, b3 + one
+            a5, b5 = a4 + one, b4 + one
+            a6, b6 = a5 + one, b5 + one
+            a7, b7 = a6 + one, b6 + one
+            x0, x1, x2, x3 = source[a], source[a1], source[a2], source[a3]
+            x4, x5, x6, x7 = source[a4], source[a5], source[a6], source[a7]
+            target[b], target[b1], target[b2], target[b3] = x0, x1, x2, x3
+            target[b4], target[b5], target[b6], target[b7] = x4, x5, x6, x7
+            a += eight
+            b += eight
+        while a < end:
+            target[b] = source[a]
+            a += one
+            b += one
 
 
 @plain
