@@ -108,8 +108,6 @@ class _Broken(smalti.Optimal):
             return super().denoise(z.detach(), sigma, labels) + (z - z.detach()) * 0
         if self.fault == "range":
             return super().denoise(z, sigma, labels) * 1.5
-        if self.fault == "dtype":
-            return super().denoise(z, sigma, labels)
         if self.fault == "random":
             return super().denoise(z, sigma, labels) + torch.rand(()) * 1e-3
         if self.fault == "first sigma":

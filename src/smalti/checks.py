@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from smalti.core.denoiser import Denoiser
-from smalti.core.errors import InputError
 from smalti.core.noise import standard_normal
 from smalti.core.schedule import edm_sigmas
 from smalti.engine import PosteriorMeanCollection, SamePlace
+from smalti.engine.backend import backend_refuses
 from smalti.engine.elements import blocks
 from smalti.engine.threads import get_threads, set_threads
 from smalti.source import Source
@@ -401,18 +401,16 @@ def weights_sum_to_one(subject: Subject) -> None:
 # ------------------------------------------------------------------------------------------------ backends, derivatives
 
 
-def _backends(subject: Subject) -> Iterator[tuple[str, Denoiser]]:
-    collection = subject.collection(1.0)
+def _backends(subject: Subject) -> list[tuple[str, Denoiser]]:
+    """The denoiser on every fast backend that covers it; there is at least one."""
+    found = []
     for name in ("numba", "torch"):
-        kind = type(subject.denoiser)
-        parameters = {**subject.denoiser.parameters_shown(), "backend": name}
-        try:
-            other = kind(**parameters)
-            other(subject.z(1.0, 1), 1.0)
-        except InputError:
-            continue  # this backend does not cover these windows
-        yield name, other
-    assert collection is not None
+        other = type(subject.denoiser)(**{**subject.denoiser.parameters_shown(), "backend": name})
+        refusals = {backend_refuses(other.collection(sigma), name) for sigma in edm_sigmas().tolist()}  # type: ignore[attr-defined]
+        if refusals == {None}:
+            found.append((name, other))
+    assert found, "no fast backend covers it"
+    return found
 
 
 def _reference(subject: Subject) -> Denoiser:

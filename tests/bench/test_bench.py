@@ -10,7 +10,7 @@ import torch
 import smalti.bench
 from helpers import noisy, random_source
 from smalti import InputError, Optimal, PSPCSquare
-from smalti.bench import probes
+from smalti.bench import Measurement, Results, markdown, probes
 from smalti.bench.floor import multiply_add_rate, operations, read_rate
 from smalti.bench.published import batched_loop, crop_by_crop
 from smalti.bench.subject import synthetic
@@ -49,7 +49,24 @@ def test_a_quick_run(tmp_path, capsys, monkeypatch):
 
 def test_other_sizes_are_refused():
     with pytest.raises(InputError, match="--resolution 32"):
+        smalti.bench.run(random_source(3, (3, 8, 8)), None, quick=True)
+    with pytest.raises(InputError, match="colour images are needed"):
         smalti.bench.run(random_source(3, (1, 8, 8)), None, quick=True)
+
+
+def test_a_missed_target_is_said():
+    rows = [
+        Measurement("fast", 0.1, published=30.0, at_least=150),
+        Measurement("slow", 0.1, published=3.0, quicker=1.0, at_least=150),
+        Measurement("longer", 3.0, at_most=1.6, relation=1.5),
+        Measurement("peak memory", 400.0, at_most=300),
+    ]
+    fast, slow, longer, memory = markdown(Results({}, rows)).splitlines()[-4:]
+    assert "**>= 150 x**" in fast
+    assert ">= 150 x: not reached" in slow
+    assert "10 x" in slow
+    assert "**<= 1.6 x**" in longer
+    assert "<= 300 MB: not reached" in memory
 
 
 def test_a_failing_measurement_is_one_line():

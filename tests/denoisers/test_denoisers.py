@@ -35,7 +35,7 @@ def test_local_score_takes_the_pixel_from_its_window():
             torch.testing.assert_close(out[:, y, x], weights @ images[:, :, y, x], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("window", [0, 2, 20])
+@pytest.mark.parametrize("window", [0, 2, 20, 2.5, "3", None])
 def test_local_score_windows(window):
     with pytest.raises(InputError):
         LocalScore(random_source(3, (1, 6, 6)), window=window)
@@ -64,7 +64,7 @@ def test_gaussian_rank_keeps_the_largest_directions():
     torch.testing.assert_close(kept @ vectors[:, 2:], torch.zeros(2, 7, dtype=torch.float64), atol=1e-12, rtol=0)
     torch.testing.assert_close(kept @ vectors[:, :2], (full(z, 0.1).flatten(1) - mean) @ vectors[:, :2])
     assert (values.diff() <= 0).all()
-    for rank in (0, 10):
+    for rank in (0, 10, 2.5):
         with pytest.raises(InputError, match="rank"):
             Gaussian(source, rank=rank)
 
@@ -107,3 +107,9 @@ def test_repr_and_with_source():
     assert repr(denoiser) == f"LocalScore({source!r}, window=5, backend='torch')"
     again = denoiser.with_source(other)
     assert (again.window, again.backend, again.source) == (5, "torch", other)
+
+
+@pytest.mark.parametrize("name", ["optimal", "pspc-square", "local-score", "gaussian", "nearest"])
+def test_an_array_is_not_a_source(name):
+    with pytest.raises(InputError, match="a source is needed, not ndarray"):
+        create(name, np.zeros((3, 1, 4, 4), np.uint8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -46,6 +47,11 @@ def test_sizes_given_explicitly():
         ({"patch_size": 3, "patch_sizes": [3]}, "not both"),
         ({"sigmas": [1.0]}, "without patch_sizes"),
         ({"backend": "fast"}, "unknown backend"),
+        ({"patch_size": 2.5}, "whole number"),
+        ({"patch_size": "3"}, "whole number"),
+        ({"patch_sizes": 3}, "takes a list"),
+        ({"patch_sizes": [], "sigmas": []}, "takes a list"),
+        ({"patch_sizes": [3, 2.5], "sigmas": [1.0, 2.0]}, "whole number"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -57,3 +63,9 @@ def test_repr_shows_what_was_set():
     source = random_source(3, (1, 6, 7))
     assert repr(PSPCSquare(source, patch_size=3)) == f"PSPCSquare({source!r}, patch_size=3)"
     assert "sigmas=[2.0, 1.0]" in repr(PSPCSquare(source, patch_sizes=[3, 2], sigmas=torch.tensor([2.0, 1.0])))
+
+
+def test_numpy_integers_are_integers():
+    source = random_source(3, (1, 6, 7))
+    assert PSPCSquare(source, patch_size=np.int64(3)).collection(1.0).queries == Crops(3)
+    assert PSPCSquare(source, patch_sizes=np.array([3, 2]), sigmas=[1.0, 0.1]).collection(0.1).queries == Crops(2)

@@ -159,7 +159,7 @@ def test_low_noise_far_from_all_images():
     z = torch.rand(6, 3, 12, 12, generator=generator, dtype=torch.float64) * 2 - 1
     for queries, responses in ((Full(), None), (Crops(3), None), (Centred(5), Centred(1))):
         exact = PosteriorMeanCollection(source, queries, responses, backend="reference")
-        for sigma in (0.002, 0.0075, 1e-5):
+        for sigma in (0.002, 0.0075, 1e-5, 1e-8):
             expected = exact(z, sigma)
             for backend in ("numba", "torch"):
                 fast = PosteriorMeanCollection(source, queries, responses, backend=backend)
@@ -200,3 +200,110 @@ def test_sigma_that_requires_grad_is_refused():
     collection = PosteriorMeanCollection(random_source(3, (1, 4, 4)), Full())
     with pytest.raises(InputError, match="gradient with respect to sigma"):
         collection(torch.zeros(1, 1, 4, 4), torch.tensor(1.0, requires_grad=True))
+
+
+def test_many_chunks_and_waves_give_the_same_bits_on_any_number_of_threads(monkeypatch):
+    """The merging of partial results, which sources of over 1,024 images go through."""
+    source = random_source(61, (3, 7, 6), hflip=True)
+    z = noisy(source, 0.5, 3)
+    direction = torch.ones_like(z)
+    for queries, responses in ((Full(), None), (Crops(3), None), (Centred(3), Centred(1))):
+        collection = PosteriorMeanCollection(source, queries, responses, backend="numba")
+        reference = PosteriorMeanCollection(source, queries, responses, backend="reference")
+        whole = collection(z, 0.5), collection.jacobian_product(z, 0.5, direction, transpose=True)
+        with monkeypatch.context() as patch:
+            patch.setattr("smalti.engine.numba_backend.CHUNK", 4)
+            patch.setattr("smalti.engine.threads.WAVE", 3)
+            results = []
+            for threads in (1, 2, 3):
+                smalti.set_threads(threads)
+                results.append((collection(z, 0.5), collection.jacobian_product(z, 0.5, direction, transpose=True)))
+            smalti.set_threads(None)
+        for found in results:
+            assert torch.equal(found[0], results[0][0])
+            assert torch.equal(found[1], results[0][1])
+            torch.testing.assert_close(found[0], whole[0], atol=1e-6, rtol=0)
+            torch.testing.assert_close(found[1], whole[1], atol=1e-6, rtol=1e-6)
+            torch.testing.assert_close(found[0], reference(z, 0.5), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("count", [1023, 1024, 1025, 2049])
+def test_around_the_real_chunks(count):
+    source = random_source(count, (1, 5, 5))
+    z = noisy(source, 0.4)
+    for queries in (Full(), Crops(3)):
+        expected = PosteriorMeanCollection(source, queries, backend="reference")(z, 0.4)
+        for backend in ("numba", "torch"):
+            found = PosteriorMeanCollection(source, queries, backend=backend)(z, 0.4)
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_the_mean_of_equal_images_is_that_image(backend):
+    """The weights sum to one, also where a log-normaliser of thousands of bits would be rounded."""
+    source = smalti.Source(np.full((5, 3, 32, 32), 255, np.uint8))
+    z = 1 + 5.3 * noisy(source, 1.0, 2)
+    for queries in (Full(), Crops(3), Crops(23), Crops(31), Centred(15)):
+        out = PosteriorMeanCollection(source, queries, backend=backend)(z, 5.3)
+        torch.testing.assert_close(out, torch.ones_like(out), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("queries", [Full(), Crops((16, 15)), Crops(12)])
+def test_two_images_that_share_the_posterior(queries):
+    """The hardest case for float32: z half-way between two images, plus noise that favours neither."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        source = smalti.Source(rng.integers(0, 256, (2, 3, 16, 16), dtype=np.uint8))
+        a, b = torch.from_numpy(np.array(source.images)).double().flatten(1) / 127.5 - 1
+        noise = torch.from_numpy(rng.standard_normal(a.shape))
+        noise -= (a - b) * (noise @ (a - b)) / (a - b).square().sum()
+        sigma = float(np.exp(rng.uniform(np.log(0.05), np.log(20))))
+        z = ((a + b) / 2 + sigma * noise).reshape(1, 3, 16, 16)
+        expected = PosteriorMeanCollection(source, queries, backend="reference")(z, sigma)
+        for backend in ("numba", "torch"):
+            found = PosteriorMeanCollection(source, queries, backend=backend)(z, sigma)
+            torch.testing.assert_close(found, expected, atol=5e-5, rtol=0)
+
+
+def test_batches_give_what_single_calls_give_where_precision_switches():
+    rng = np.random.default_rng(1)
+    source = smalti.Source(rng.integers(0, 256, (60, 3, 12, 12), dtype=np.uint8))
+    z = torch.from_numpy(rng.standard_normal((9, 3, 12, 12)))
+    for queries, responses in ((Full(), None), (Crops(11), None), (Centred(11), Centred(1))):
+        for backend in ("numba", "torch"):
+            collection = PosteriorMeanCollection(source, queries, responses, backend=backend)
+            for sigma in (0.05, 0.2, 0.5, 0.85, 1.5, 4.0):
+                singles = torch.cat([collection(one[None], sigma) for one in z])
+                torch.testing.assert_close(collection(z, sigma), singles, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda c, z: c.log_normalisers(z, 1.0, images=[0, 0, 2]), "an image twice"),
+        (lambda c, z: c.log_normalisers(z, 1.0, images=[7]), "numbers of stored images"),
+        (lambda c, z: c.log_normalisers(z[:0], 1.0), "empty batch"),
+        (lambda c, z: c.numerator(z, 1.0, torch.zeros(1, 3)), "log_normalisers must be"),
+        (lambda c, z: c.numerator(z, 1.0, torch.full((1, c.count), float("nan"))), "without NaN"),
+        (lambda c, z: c.jacobian_product(z, 1.0, torch.ones(1, 1, 1, 1)), "direction has shape"),
+        (lambda c, z: c.posterior(z, 1.0, [0.7]), "whole number"),
+        (lambda c, z: c.posterior(z, 1.0, [0], top=2.5), "whole number"),
+        (lambda c, z: PosteriorMeanCollection(c.source, 3), "windows are needed"),
+        (lambda c, z: PosteriorMeanCollection(c.source, Full(), match=SamePlace), "a match is needed"),
+        (lambda c, z: PosteriorMeanCollection(np.zeros((1, 1, 4, 4)), Full()), "a source is needed"),
+        (lambda c, z: c(z * 1e20, 1.0), "in the working scale"),
+        (lambda c, z: c(z, 1e-20), "greater than 0"),
+        (lambda c, z: c(z, "a"), "sigma must be a number"),
+        (lambda c, z: c(z, 1.0, labels="a"), "no classes"),
+    ],
+)
+def test_bad_calls_are_one_line(call, message):
+    collection = PosteriorMeanCollection(random_source(4, (1, 4, 4)), Crops(2))
+    with pytest.raises(InputError, match=message) as error:
+        call(collection, torch.ones(1, 1, 4, 4))
+    assert "\n" not in str(error.value)
+
+
+def test_no_more_elements_are_listed_than_there_are():
+    collection = PosteriorMeanCollection(random_source(4, (1, 4, 4)), Crops(2))
+    assert collection.posterior(torch.zeros(1, 1, 4, 4), 1.0, [0], top=99).weights.shape == (1, 1, 4)

@@ -69,7 +69,7 @@ def test_effective_number_goes_from_one_to_all(digits):
 def test_fewer_elements_than_asked_for():
     source = random_source(3, (1, 3, 3), labels=True)
     found = PosteriorMeanCollection(source, Crops(2)).posterior(noisy(source, 1.0, 1), 1.0, [0], top=5, labels=[1])
-    assert (found.weights[0, 0] > 0).sum() == 1
+    assert (found.weights[0, 0] > 0).sum() == 1  # three images, one of class 1
     assert int(found.images[0, 0, 0]) == 1
 
 

@@ -48,5 +48,8 @@ def test_bad_schedules():
         Scheduled([], Level)
     with pytest.raises(InputError, match="greater than 0"):
         Scheduled([1.0, 0.0], Level)
+    sources = [random_source(2, (1, 4, 4)), random_source(2, (1, 5, 5))]
+    with pytest.raises(InputError, match="they must agree"):
+        Scheduled([1.0, 0.1], lambda i: PosteriorMeanCollection(sources[i], Crops(2)))(torch.zeros(1, 1, 4, 4), 0.1)
     with pytest.raises(InputError, match="not a collection"):
         Scheduled([1.0], Level).collection(1.0)

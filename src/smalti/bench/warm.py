@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import numpy as np
@@ -31,4 +32,4 @@ def warm() -> float:
 
 
 if __name__ == "__main__":
-    print(f"kernels ready after {warm():.1f} s")
+    print(f"kernels ready after {warm():.1f} s", file=sys.stderr)

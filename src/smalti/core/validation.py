@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from smalti.core.errors import InputError
 
-__all__ = ["check_labels", "check_sigma", "check_z"]
+__all__ = ["LARGEST", "SMALLEST_SIGMA", "check_integer", "check_labels", "check_sigma", "check_z"]
+
+# beyond these, float64 distances say nothing: squares and their differences are lost to rounding
+LARGEST = 1e9
+SMALLEST_SIGMA = 1e-12
+
+
+def check_integer(what: str, value: Any) -> int:
+    """`value` as an int; numpy's and torch's integers count.
+
+    Raises:
+        InputError: anything else, fractions and bools included.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise InputError(f"{what} must be a whole number, not {value!r}") from None
 
 
 def check_z(z: torch.Tensor, shape: tuple[int, ...]) -> None:
@@ -23,6 +43,9 @@ def check_z(z: torch.Tensor, shape: tuple[int, ...]) -> None:
     if not bool(torch.isfinite(z).all()):
         bad = int((~torch.isfinite(z)).flatten(1).any(1).nonzero()[0])
         raise InputError(f"z[{bad}] has NaN or infinite values; check what produced it")
+    largest = float(z.detach().abs().max()) if z.numel() else 0.0
+    if largest > LARGEST:
+        raise InputError(f"z has values up to {largest:.3g}; in the working scale images are in [-1, 1]")
 
 
 def check_sigma(sigma: float | torch.Tensor, batch: int) -> torch.Tensor:
@@ -31,18 +54,22 @@ def check_sigma(sigma: float | torch.Tensor, batch: int) -> torch.Tensor:
     Raises:
         InputError: another shape; a value that is not finite and positive; a sigma that requires grad.
     """
-    values = sigma if isinstance(sigma, torch.Tensor) else torch.as_tensor(sigma, dtype=torch.float64)
+    try:
+        values = sigma if isinstance(sigma, torch.Tensor) else torch.as_tensor(sigma, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"sigma must be a number or one number per z, not {sigma!r}") from None
+    if values.dtype.is_complex or values.dtype == torch.bool:
+        raise InputError(f"sigma must be a number or one number per z, not {values.dtype}")
     if values.requires_grad:
         raise InputError("the gradient with respect to sigma is not available; pass sigma.detach()")
     values = values.to("cpu", torch.float64)
     if values.ndim > 1 or (values.ndim == 1 and values.shape[0] not in (1, batch)):
         raise InputError(f"sigma has shape {tuple(values.shape)}; give one number or one per z ({batch},)")
-    if not bool((torch.isfinite(values) & (values > 0)).all()):
-        raise InputError(
-            f"sigma must be finite and greater than 0, not {values[~(torch.isfinite(values) & (values > 0))][0]}"
-            if values.ndim
-            else f"sigma must be finite and greater than 0, not {float(values)}"
-        )
+    wrong = ~((values >= SMALLEST_SIGMA) & (values <= LARGEST))  # NaN too
+    if bool(wrong.any()):
+        first = float(values[wrong][0])
+        limits = f"finite and greater than 0 (from {SMALLEST_SIGMA:g} to {LARGEST:g})"
+        raise InputError(f"sigma must be {limits}, not {first:g}")
     return values.expand(batch).clone()
 
 
@@ -60,7 +87,10 @@ def check_labels(
         raise InputError(
             "labels were given, but this denoiser has no classes; open the data with classes or leave labels out"
         )
-    values = torch.as_tensor(labels)
+    try:
+        values = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"labels must be one integer class per z, not {labels!r}") from None
     if values.dtype.is_floating_point or values.dtype == torch.bool or values.ndim > 1:
         raise InputError(f"labels must be one integer class per z, not {values.dtype} of shape {tuple(values.shape)}")
     if values.ndim == 1 and values.shape[0] != batch:

@@ -23,7 +23,7 @@ from smalti.engine.collection import PosteriorMeanCollection
 from smalti.engine.scheduled import Scheduled
 from smalti.source import Source
 
-__all__ = ["WindowDenoiser", "schedule_of"]
+__all__ = ["WindowDenoiser", "check_source", "schedule_of"]
 
 
 class WindowDenoiser(Denoiser):
@@ -37,9 +37,10 @@ class WindowDenoiser(Denoiser):
     backend: str
 
     def __init__(self, levels: Sequence[float] | None = None) -> None:
+        check_source(self.source)
         self.shape = self.source.shape
         self.num_classes = self.source.num_classes
-        self._scheduled = Scheduled(levels or [1.0], self.collection_at)
+        self._scheduled = Scheduled([1.0] if levels is None else levels, self.collection_at)
 
     def collection_at(self, level: int) -> PosteriorMeanCollection:
         """The collection of the level with this number."""
@@ -51,6 +52,14 @@ class WindowDenoiser(Denoiser):
 
     def denoise(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         return self._scheduled.denoise(z, sigma, labels)
+
+
+def check_source(source: Source) -> None:
+    """Raise InputError unless `source` is a Source."""
+    if not isinstance(source, Source):
+        raise InputError(
+            f"a source is needed, not {type(source).__name__}; smalti.Source(images) makes one of an array"
+        )
 
 
 def schedule_of(

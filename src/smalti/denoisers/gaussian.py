@@ -13,6 +13,8 @@ import torch
 
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
+from smalti.core.validation import check_integer
+from smalti.denoisers.base import check_source
 from smalti.engine.elements import stored
 from smalti.source import Source
 
@@ -43,9 +45,10 @@ class Gaussian(Denoiser):
 
     def __init__(self, source: Source, rank: int | None = None) -> None:
         self.source, self.rank = source, rank
+        check_source(source)
         self.shape, self.num_classes = source.shape, source.num_classes
         dimension = int(np.prod(self.shape))
-        if rank is not None and not 1 <= rank <= dimension:
+        if rank is not None and not 1 <= check_integer("the rank", rank) <= dimension:
             raise InputError(f"the rank must be from 1 to C H W = {dimension}, not {rank}")
         self._spectra: dict[int | None, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 

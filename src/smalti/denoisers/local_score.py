@@ -5,7 +5,7 @@ D(z, sigma)(k) = sum_i w_k^i x^i(k),   w_k^i ∝ exp(-1/(2 sigma^2) sum_{q in wi
 
 from __future__ import annotations
 
-from smalti.denoisers.base import WindowDenoiser
+from smalti.denoisers.base import WindowDenoiser, check_source
 from smalti.engine.collection import PosteriorMeanCollection
 from smalti.engine.windows import Centred
 from smalti.source import Source
@@ -18,11 +18,11 @@ class LocalScore(WindowDenoiser):
 
     Args:
         source: the training images.
-        window: odd side p >= 1 of the window, at most the larger side of the image (then rounded up to odd).
+        window: odd side p >= 1 of the window; from 2 max(H, W) - 1 on it covers the image from every pixel.
         backend: "auto", "numba", "torch" or "reference".
 
     Raises:
-        InputError: an even window, or one larger than the images.
+        InputError: an even window, or one larger than 2 max(H, W) - 1.
     """
 
     name = "local-score"
@@ -30,6 +30,7 @@ class LocalScore(WindowDenoiser):
 
     def __init__(self, source: Source, window: int = 7, backend: str = "auto") -> None:
         self.source, self.window, self.backend = source, window, backend
+        check_source(source)
         Centred(window).check(source.shape)
         super().__init__()
 

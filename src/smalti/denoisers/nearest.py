@@ -10,6 +10,7 @@ import torch
 
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
+from smalti.denoisers.base import check_source
 from smalti.engine.neighbours import nearest
 from smalti.source import Source
 
@@ -31,6 +32,7 @@ class Nearest(Denoiser):
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        check_source(source)
         self.shape, self.num_classes = source.shape, source.num_classes
 
     def denoise(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:

@@ -13,7 +13,8 @@ import torch
 
 from smalti.core.errors import InputError
 from smalti.core.schedule import edm_sigmas
-from smalti.denoisers.base import WindowDenoiser, schedule_of
+from smalti.core.validation import check_integer
+from smalti.denoisers.base import WindowDenoiser, check_source, schedule_of
 from smalti.engine.collection import PosteriorMeanCollection
 from smalti.engine.windows import Crops, Full
 from smalti.source import Source
@@ -57,6 +58,7 @@ class PSPCSquare(WindowDenoiser):
         sigmas: Sequence[float] | torch.Tensor | None = None,
         backend: str = "auto",
     ) -> None:
+        check_source(source)
         self.source, self.backend = source, backend
         self.patch_size, self.patch_sizes, self.sigmas = patch_size, patch_sizes, sigmas
         self.levels: list[float] | None = None
@@ -64,10 +66,14 @@ class PSPCSquare(WindowDenoiser):
         if patch_size is not None:
             if patch_sizes is not None or sigmas is not None:
                 raise InputError("give patch_size, or patch_sizes with sigmas, not both")
-            self.sides = [patch_size]
+            self.sides = [check_integer("the patch size", patch_size)]
         elif patch_sizes is not None:
+            if isinstance(patch_sizes, int) or not len(patch_sizes):
+                raise InputError(
+                    "patch_sizes takes a list with one side for each of sigmas; patch_size takes one side for all"
+                )
             self.levels = schedule_of(patch_sizes, sigmas, "patch sizes", edm_sigmas().tolist())
-            self.sides = list(patch_sizes)
+            self.sides = [check_integer("the patch size", side) for side in patch_sizes]
         elif sigmas is not None:
             raise InputError("sigmas were given without patch_sizes; give one patch size for each of them")
         else:

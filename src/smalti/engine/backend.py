@@ -18,7 +18,7 @@ from smalti.engine.elements import Selection
 if TYPE_CHECKING:
     from smalti.engine.collection import PosteriorMeanCollection
 
-__all__ = ["Backend", "backend_for", "backend_names"]
+__all__ = ["Backend", "backend_for", "backend_names", "backend_refuses"]
 
 
 class Backend:
@@ -83,6 +83,11 @@ def _backends() -> dict[str, Backend]:
 def backend_names() -> tuple[str, ...]:
     """What `backend=` may be."""
     return ("auto", *_backends())
+
+
+def backend_refuses(collection: PosteriorMeanCollection, name: str, device: str = "cpu") -> str | None:
+    """Why the backend called `name` does not cover a collection on a device, or None if it does."""
+    return _backends()[name].unsupported(collection, torch.device(device))
 
 
 def backend_for(name: str, collection: PosteriorMeanCollection, device: torch.device) -> Backend:

@@ -15,7 +15,7 @@ import torch
 
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
-from smalti.core.validation import check_labels, check_sigma, check_z
+from smalti.core.validation import check_integer, check_labels, check_sigma, check_z
 from smalti.engine.autograd import Composite
 from smalti.engine.backend import Backend, backend_for, backend_names
 from smalti.engine.elements import Selection
@@ -55,10 +55,19 @@ class PosteriorMeanCollection(Denoiser):
         match: Match | None = None,
         backend: str = "auto",
     ) -> None:
+        if not isinstance(source, Source):
+            raise InputError(
+                f"a source is needed, not {type(source).__name__}; smalti.Source(images) makes one of an array"
+            )
         self.source = source
         self.queries = queries
         self.responses = queries if responses is None else responses
         self.match = SamePlace() if match is None else match
+        for windows in (self.queries, self.responses):
+            if not isinstance(windows, Windows):
+                raise InputError(f"windows are needed, such as smalti.Crops(5), not {windows!r}")
+        if not isinstance(self.match, Match):
+            raise InputError(f"a match is needed, such as smalti.SamePlace(), not {self.match!r}")
         self.backend = backend
         self.shape = source.shape
         self.num_classes = source.num_classes
@@ -154,6 +163,10 @@ class PosteriorMeanCollection(Denoiser):
             (B, C, H, W) float64. Parts merge by addition; `divide` makes the composite of the sum.
         """
         z, levels, classes = self._checked(z, sigma, labels)
+        if tuple(log_normalisers.shape) != (len(z), self.count) or bool(log_normalisers.isnan().any()):
+            raise InputError(
+                f"log_normalisers must be ({len(z)}, {self.count}) without NaN: those of all parts, merged"
+            )
         backend = self.backend_on(z.device)
         parts = [
             (rows, backend.numerator(self, z[rows], levels[rows], log_normalisers[rows], chosen))
@@ -183,7 +196,10 @@ class PosteriorMeanCollection(Denoiser):
             (B, C, H, W) float64.
         """
         z, levels, classes = self._checked(z, sigma, labels)
+        if tuple(direction.shape) != tuple(z.shape):
+            raise InputError(f"the direction has shape {tuple(direction.shape)}; give one of z's, {tuple(z.shape)}")
         coverage = self.coverage.to(z.device)
+        direction = direction.detach()
         direction = direction.double() / coverage if transpose else direction.double()
         backend = self.backend_on(z.device)
         if backend.differentiable:  # the reference has no covariance product of its own: autograd is its specification
@@ -231,8 +247,10 @@ class PosteriorMeanCollection(Denoiser):
             InputError: a query number out of range, top < 1.
         """
         z, levels, classes = self._checked(z, sigma, labels)
-        if top < 1:
+        if check_integer("top", top) < 1:
             raise InputError(f"top must be at least 1, not {top}")
+        elements = len(self.source) * (2 if self.source.hflip else 1) * len(self.shifts)
+        top = min(top, elements)
         return inspect_posterior(self, z, levels, self._query_numbers(queries), top, self._groups(classes, len(z)))
 
     def means(
@@ -257,10 +275,12 @@ class PosteriorMeanCollection(Denoiser):
         self, z: torch.Tensor, sigma: float | torch.Tensor, labels: Labels
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         check_z(z, self.shape)
+        if len(z) == 0:
+            raise InputError("z is an empty batch; give at least one image")
         return z.detach(), check_sigma(sigma, len(z)), check_labels(labels, len(z), self.num_classes)
 
     def _query_numbers(self, queries: Sequence[int]) -> torch.Tensor:
-        numbers = torch.as_tensor(queries, dtype=torch.int64).reshape(-1)
+        numbers = torch.tensor([check_integer("a query's number", q) for q in queries], dtype=torch.int64)
         if not len(numbers) or int(numbers.min()) < 0 or int(numbers.max()) >= self.count:
             raise InputError(f"queries are numbered 0 to {self.count - 1}; got {numbers.tolist()}")
         return numbers
@@ -276,19 +296,32 @@ class PosteriorMeanCollection(Denoiser):
 
     def _selection(self, label: int | None, images: Images) -> Selection:
         count = len(self.source)
-        indices = np.arange(count) if images is None else np.sort(np.arange(count)[images])
+        indices = np.arange(count) if images is None else self._part(images)
         if label is not None:
             assert self.source.labels is not None
             indices = indices[np.asarray(self.source.labels)[indices] == label]
         log_priors = np.zeros(len(indices))
         if self.match.weights is not None:
-            weights = np.asarray(torch.as_tensor(self.match.weights, dtype=torch.float64))[indices]
+            weights = np.asarray(torch.as_tensor(self.match.weights, dtype=torch.float64))
+            weights = weights[indices]
             indices, log_priors = indices[weights > 0], np.log(weights[weights > 0])
         if not len(indices) and images is None:
             raise InputError(
                 f"the source has no image of class {label} to compare with; check labels, classes and weights"
             )
         return Selection(indices, log_priors)
+
+    def _part(self, images: slice | np.ndarray | Sequence[int]) -> np.ndarray:
+        """Stored images that a part names, ascending."""
+        try:
+            indices = np.sort(np.arange(len(self.source))[images if isinstance(images, slice) else np.asarray(images)])
+        except IndexError as error:
+            raise InputError(
+                f"images= must be a slice or numbers of stored images, 0 to {len(self.source) - 1}: {error}"
+            ) from None
+        if (np.diff(indices) == 0).any():
+            raise InputError("images= names an image twice; the weights of a match count images more than once")
+        return indices
 
 
 def _by_row(

@@ -73,7 +73,7 @@ def blocks(
 
 def stored(images: np.ndarray, indices: np.ndarray, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Stored images in the working scale: uint8 u becomes u/127.5 - 1; floats are in it already."""
-    contiguous = len(indices) and indices[-1] - indices[0] + 1 == len(indices)
+    contiguous = len(indices) > 0 and bool((np.diff(indices) == 1).all())
     rows = images[indices[0] : indices[-1] + 1] if contiguous else images[indices]
     tensor = torch.from_numpy(np.array(rows)).to(device)
     return tensor.to(dtype) / 127.5 - 1 if tensor.dtype == torch.uint8 else tensor.to(dtype)

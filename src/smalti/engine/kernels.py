@@ -35,11 +35,10 @@ __all__ = [
 ]
 
 SMALLEST = np.float32(_SMALLEST)
+GAP_LIMIT = np.float32(64)  # bits; logits lie below their normaliser, but a caller's own may be anything
 BLOCK = 8  # images that are laid out, and stay in the L2 cache, at a time
 
 plain = numba.njit(nogil=True, cache=True, fastmath={"contract"})
-# for sums whose order may be changed; never for code that meets infinities or `exp2` (whose rounding must stay as written)
-reordered = numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
 
 
 # ------------------------------------------------------------------------------------------------------ lengths and memory
@@ -162,8 +161,8 @@ def _load(image: Any, offset: Any, out: Any) -> None:
 
 
 @plain
-def _difference(image: Any, z: Any, out: Any) -> None:
-    """out[i] = sum_c (z[c, i] - image[c, i])^2, planes."""
+def _difference(image: Any, z: Any, baseline: Any, out: Any) -> None:
+    """out[i] = sum_c (z[c, i] - image[c, i])^2 - baseline[i], planes."""
     if z.shape[0] == 3:
         z0, z1, z2 = z[0], z[1], z[2]
         x0, x1, x2 = image[0], image[1], image[2]
@@ -171,14 +170,14 @@ def _difference(image: Any, z: Any, out: Any) -> None:
             d0 = z0[i] - x0[i]
             d1 = z1[i] - x1[i]
             d2 = z2[i] - x2[i]
-            out[i] = d0 * d0 + d1 * d1 + d2 * d2
+            out[i] = d0 * d0 + d1 * d1 + d2 * d2 - baseline[i]
         return
     for c in range(z.shape[0]):
         zc, xc = z[c], image[c]
         if c == 0:
             for i in range(zc.shape[0]):
                 d = zc[i] - xc[i]
-                out[i] = d * d
+                out[i] = d * d - baseline[i]
         else:
             for i in range(zc.shape[0]):
                 d = zc[i] - xc[i]
@@ -186,7 +185,7 @@ def _difference(image: Any, z: Any, out: Any) -> None:
 
 
 @plain
-def _difference_stored(image: Any, offset: Any, z: Any, out: Any) -> None:
+def _difference_stored(image: Any, offset: Any, z: Any, baseline: Any, out: Any) -> None:
     """The same from stored pixels (C, H W): for a single z it is not worth loading them first."""
     real = type(offset)
     if z.shape[0] == 3:
@@ -196,14 +195,14 @@ def _difference_stored(image: Any, offset: Any, z: Any, out: Any) -> None:
             d0 = z0[i] - (real(x0[i]) - offset)
             d1 = z1[i] - (real(x1[i]) - offset)
             d2 = z2[i] - (real(x2[i]) - offset)
-            out[i] = d0 * d0 + d1 * d1 + d2 * d2
+            out[i] = d0 * d0 + d1 * d1 + d2 * d2 - baseline[i]
         return
     for c in range(image.shape[0]):
         zc, xc = z[c], image[c]
         if c == 0:
             for i in range(xc.shape[0]):
                 d = zc[i] - (real(xc[i]) - offset)
-                out[i] = d * d
+                out[i] = d * d - baseline[i]
         else:
             for i in range(xc.shape[0]):
                 d = zc[i] - (real(xc[i]) - offset)
@@ -329,12 +328,15 @@ def _add_four_weights(total: Any, a: Any, b: Any, c: Any, d: Any, reference: Any
 
 
 @plain
-def _weights(logits: Any, log_normaliser: Any, out: Any, n: int) -> bool:
-    """out = 2^(logits - log_normaliser); whether any of it is more than 0."""
+def _weights(logits: Any, reference: Any, correction: Any, out: Any, n: int) -> bool:
+    """out = 2^(logits - reference) correction, with normaliser = reference - log2(correction); whether any of it is more than 0.
+
+    The two parts keep the weights' sum at one: a normaliser of thousands of bits, rounded to float32, would not.
+    """
     alive = np.int32(0)
     for k in range(n):
-        gap = np.float32(logits[k] - log_normaliser[k])
-        out[k] = exp2(gap)
+        gap = np.float32(min(logits[k] - reference[k], GAP_LIMIT))
+        out[k] = exp2(gap) * correction[k]
         alive |= np.int32(gap >= SMALLEST)
     return alive != 0
 
@@ -346,6 +348,7 @@ def box_normalisers(
     elements: Any,
     log_priors: Any,
     z: Any,
+    baselines: Any,
     scales: Any,
     layout: Any,
     highest: Any,
@@ -360,6 +363,8 @@ def box_normalisers(
         elements: (n,) indices of the chunk's images.
         log_priors: (n,) real, log2 of the prior.
         z: (B, C, plane) real, the noisy images, padded with zeros.
+        baselines: (B, plane) real, subtracted from the squared differences of every image alike, so that the sums, and with them
+            their rounding errors, are small; logits are then relative to the windows' sums of it.
         scales: (B,) real, log2(e) / (2 sigma^2).
         layout: integers (height, width, stride, first, row, box height, box width, box first, windows): the canvas has rows of
             length `stride` and `row` entries in all, pixel 0 is at `first`, the first anchor's box begins at `box first`.
@@ -386,9 +391,9 @@ def box_normalisers(
             reference[:] = highest[b]
             for j in range(count):
                 if alone:
-                    _difference_stored(images[elements[start + j]], offset, z[0], squares)
+                    _difference_stored(images[elements[start + j]], offset, z[0], baselines[0], squares)
                 else:
-                    _difference(block[j], z[b], squares)
+                    _difference(block[j], z[b], baselines[b], squares)
                 if stride != width:
                     _move_rows(squares, width, on_canvas, stride, height, width)
                 log_prior = log_priors[start + j]
@@ -467,19 +472,22 @@ def box_numerator(
     elements: Any,
     log_priors: Any,
     z: Any,
+    baselines: Any,
     scales: Any,
     layout: Any,
     response: Any,
-    log_normalisers: Any,
+    references: Any,
+    corrections: Any,
     alive: Any,
     numerator: Any,
 ) -> None:
     """Phase 2 on one chunk: sum over windows and images of response * weight * image.
 
     Args:
-        images, offset, elements, log_priors, z, scales, layout: as for `box_normalisers`.
+        images, offset, elements, log_priors, z, baselines, scales, layout: as for `box_normalisers`.
         response: integers (box height, box width, lead, before) of the boxes that collect weights (see `_Geometry.outer`).
-        log_normalisers: (B, windows) real, base 2; +infinity where there is no window.
+        references, corrections: (B, windows) real, normaliser = reference - log2(correction), base 2; +infinity and 0 where there
+            is no window.
         alive: (B, n) uint8 from phase 1 (or ones): images that weigh nothing are passed over.
         numerator: (B, C, plane) real, result, in the units of the stored images.
     """
@@ -504,15 +512,15 @@ def box_numerator(
                 j = start + i
                 if not alive[b, j]:
                     continue
-                _difference(pair[i], z[b], squares)
+                _difference(pair[i], z[b], baselines[b], squares)
                 if stride != width:
                     _move_rows(squares, width, on_canvas, stride, height, width)
                 at = canvas + box_first
                 box_logits(tape, at, row, stride, box_height, box_width, scales[b], log_priors[j], logits, windows)
                 if i == 0:
-                    heavy += 1 if _weights(logits, log_normalisers[b], weights, windows) else 0
+                    heavy += 1 if _weights(logits, references[b], corrections[b], weights, windows) else 0
                 else:
-                    heavy += 2 if _weights(logits, log_normalisers[b], other_weights, windows) else 0
+                    heavy += 2 if _weights(logits, references[b], corrections[b], other_weights, windows) else 0
             if heavy == 1:
                 _accumulate(numerator[b], one, spread_box(one, spread_row, margin, layout, response), pair[0])
             elif heavy == 2:
@@ -559,12 +567,14 @@ def box_covariance(
     elements: Any,
     log_priors: Any,
     z: Any,
+    baselines: Any,
     scales: Any,
     layout: Any,
     inner: Any,
     outer: Any,
     direction: Any,
-    log_normalisers: Any,
+    references: Any,
+    corrections: Any,
     means: Any,
     centred: bool,
     mass: Any,
@@ -595,12 +605,12 @@ def box_covariance(
     for j in range(elements.shape[0]):
         _load(images[elements[j]], offset, image)
         for b in range(z.shape[0]):
-            _difference(image, z[b], flat)
+            _difference(image, z[b], baselines[b], flat)
             if stride != width:
                 _move_rows(flat, width, on_canvas, stride, height, width)
             at = canvas + box_first
             box_logits(tape, at, row, stride, box_height, box_width, scales[b], log_priors[j], logits, windows)
-            if not _weights(logits, log_normalisers[b], weights, windows):
+            if not _weights(logits, references[b], corrections[b], weights, windows):
                 continue
             _inner_product(direction[b], image, flat)
             if stride != width:
@@ -616,36 +626,32 @@ def box_covariance(
 
 # ---------------------------------------------------------------------------------------------- one window: the whole image
 
-TILE = 512  # pixels whose float32 sum is then carried in float64
+TILE = 512  # pixels that are loaded at a time: 8 for each of 64 lanes
 
 
-@reordered
-def _tile_distances(x: Any, z0: Any, z1: Any, z2: Any, z3: Any) -> Any:
-    s0 = x.dtype.type(0)
-    s1 = x.dtype.type(0)
-    s2 = x.dtype.type(0)
-    s3 = x.dtype.type(0)
-    for i in range(x.shape[0]):
-        d0 = x[i] - z0[i]
-        d1 = x[i] - z1[i]
-        d2 = x[i] - z2[i]
-        d3 = x[i] - z3[i]
-        s0 += d0 * d0
-        s1 += d1 * d1
-        s2 += d2 * d2
-        s3 += d3 * d3
-    return s0, s1, s2, s3
-
-
-@reordered
-def _tile_distance(x: Any, offset: Any, z: Any) -> Any:
-    """sum (x - offset - z)^2, from stored pixels."""
+@plain
+def _add_tile(x: Any, offset: Any, z: Any, sums: Any) -> None:
+    """sums[l] += sum_j (x[64 j + l] - offset - z[64 j + l])^2, eight terms in `real`, then carried in float64."""
     real = type(offset)
-    s = real(0)
-    for i in range(x.shape[0]):
-        d = real(x[i]) - (z[i] + offset)
-        s += d * d
-    return s
+    x0, x1, x2, x3 = x[0:64], x[64:128], x[128:192], x[192:256]
+    x4, x5, x6, x7 = x[256:320], x[320:384], x[384:448], x[448:512]
+    z0, z1, z2, z3 = z[0:64], z[64:128], z[128:192], z[192:256]
+    z4, z5, z6, z7 = z[256:320], z[320:384], z[384:448], z[448:512]
+    for i in range(LANES):
+        d0 = (real(x0[i]) - offset) - z0[i]
+        d1 = (real(x1[i]) - offset) - z1[i]
+        d2 = (real(x2[i]) - offset) - z2[i]
+        d3 = (real(x3[i]) - offset) - z3[i]
+        d4 = (real(x4[i]) - offset) - z4[i]
+        d5 = (real(x5[i]) - offset) - z5[i]
+        d6 = (real(x6[i]) - offset) - z6[i]
+        d7 = (real(x7[i]) - offset) - z7[i]
+        sums[i] += np.float64(((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)) + ((d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7)))
+
+
+def tiled(z: np.ndarray) -> np.ndarray:
+    """(B, D) -> (B, D rounded up to whole tiles), zeros at the end."""
+    return np.pad(z, ((0, 0), (0, -z.shape[1] % TILE)))
 
 
 @plain
@@ -654,32 +660,36 @@ def full_distances(images: Any, offset: Any, elements: Any, z: Any, distances: A
 
     Args:
         images: (N, D) uint8 or float32.
+        offset: real, what is subtracted from stored values.
         elements: (n,) indices.
-        z: (B, D) real.
-        distances: (B, n) float64, result; summed in `real` within tiles of 512 pixels, in float64 across them.
+        z: (B, D rounded up to whole tiles) real, zeros at the end.
+        distances: (B, n) float64, result; the same for every batch size.
     """
-    batch, dimension = z.shape
-    x = np.empty(TILE, z.dtype)
+    batch, length = z.shape
+    dimension = images.shape[1]
+    whole = dimension // TILE * TILE
+    zero = type(offset)(0)
+    x = scratch(1, length, z)[0]
+    sums = scratch(batch, LANES, np.empty(0, np.float64))
     for j in range(elements.shape[0]):
         image = images[elements[j]]
-        for start in range(0, dimension, TILE):
-            stop = min(start + TILE, dimension)
-            tile = x[: stop - start]
-            if batch >= 4:
-                _copy(image[start:stop], offset, tile)
-            b = 0
-            while b + 4 <= batch:
-                s0, s1, s2, s3 = _tile_distances(
-                    tile, z[b, start:stop], z[b + 1, start:stop], z[b + 2, start:stop], z[b + 3, start:stop]
-                )
-                distances[b, j] += s0
-                distances[b + 1, j] += s1
-                distances[b + 2, j] += s2
-                distances[b + 3, j] += s3
-                b += 4
-            while b < batch:
-                distances[b, j] += _tile_distance(image[start:stop], offset, z[b, start:stop])
-                b += 1
+        sums[:] = 0.0
+        if batch == 1:
+            for start in range(0, whole, TILE):
+                _add_tile(image[start : start + TILE], offset, z[0, start : start + TILE], sums[0])
+            if whole < dimension:
+                _copy(image[whole:dimension], offset, x[whole:dimension])
+                _add_tile(x[whole:], zero, z[0, whole:], sums[0])
+        else:
+            _copy(image, offset, x[:dimension])
+            for b in range(batch):
+                for start in range(0, length, TILE):
+                    _add_tile(x[start : start + TILE], zero, z[b, start : start + TILE], sums[b])
+        for b in range(batch):
+            total = 0.0
+            for i in range(LANES):
+                total += sums[b, i]
+            distances[b, j] = total
 
 
 @plain

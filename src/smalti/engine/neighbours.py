@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from smalti.core.errors import InputError
+from smalti.core.validation import check_integer
 from smalti.engine.elements import stored
 from smalti.engine.threads import in_order
 from smalti.source import Source
@@ -34,7 +35,7 @@ def nearest(
         InputError: k out of range, or x of another shape.
     """
     indices = np.arange(len(source)) if indices is None else indices
-    if not 1 <= k <= len(indices):
+    if not 1 <= check_integer("k", k) <= len(indices):
         raise InputError(f"k must be from 1 to {len(indices)}, not {k}")
     if x.ndim != 4 or tuple(x.shape[1:]) != source.shape:
         raise InputError(f"x has shape {tuple(x.shape)}; the source has images of {source.shape}")
@@ -62,14 +63,14 @@ def _distances(source: Source, views: list[torch.Tensor], indices: np.ndarray) -
     images = np.asarray(source.images).reshape(len(source), -1)
     images.flags.writeable = False
     unit, offset = (127.5, 127.5) if images.dtype == np.uint8 else (1.0, 0.0)
-    z = [(view.numpy() * unit).astype(np.float32) for view in views]
+    z = [kernels.tiled((view.numpy() * unit).astype(np.float32)) for view in views]
     out = np.empty((len(views[0]), len(indices)))
 
     def work(number: int) -> None:
         here = slice(number * CHUNK, (number + 1) * CHUNK)
         parts = []
         for view in z:
-            part = np.zeros((len(view), len(indices[here])))
+            part = np.empty((len(view), len(indices[here])))
             kernels.full_distances(images, np.float32(offset), indices[here], view, part)
             parts.append(part)
         out[:, here] = np.minimum.reduce(parts) / unit**2

@@ -6,7 +6,10 @@ flipped image is that between the flipped z and the image, so a source with flip
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,14 +22,15 @@ from smalti.engine.kernels import LANES
 from smalti.engine.precision import FULL_ERROR, WINDOW_ERROR, double
 from smalti.engine.threads import in_order
 from smalti.engine.torch_backend import TorchBackend
+from smalti.engine.windows import Boxes, Full
 
 if TYPE_CHECKING:
     from smalti.engine.collection import PosteriorMeanCollection
-    from smalti.engine.windows import Boxes
 
 __all__ = ["NumbaBackend"]
 
 CHUNK = 1024  # images; fixed, so that results do not depend on the number of threads
+SAMPLE = 256  # images that the mean for baselines is taken of; any mean would do
 LOG2E = 1 / math.log(2)
 LOWEST = -126.0  # bits: weights below are 0
 TRUSTED_GAP = (
@@ -155,7 +159,7 @@ class NumbaBackend(Backend):
         self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
     ) -> torch.Tensor:
         program = _program(collection, z, sigma, selection)
-        return torch.from_numpy(program.numerator(program.normalisers()))
+        return torch.from_numpy(program.both_phases())
 
     def covariance_product(
         self,
@@ -169,7 +173,7 @@ class NumbaBackend(Backend):
         program = _program(collection, z, sigma, selection)
         if not isinstance(program, _BoxProgram):  # one window: plain matrix products are as fast
             return TorchBackend().covariance_product(collection, z, sigma, direction, selection, transpose)
-        return torch.from_numpy(program.covariance_product(direction.double().numpy(), transpose))
+        return torch.from_numpy(program.covariance_product(direction.detach().double().numpy(), transpose))
 
 
 def _program(
@@ -178,7 +182,7 @@ def _program(
     box, reply = collection.queries.boxes(collection.shape), collection.responses.boxes(collection.shape)
     assert box is not None
     assert reply is not None
-    whole = collection.queries.masks(collection.shape).numel() == z[0, 0].numel() and box == reply
+    whole = (box.rows, box.columns) == (1, 1) and box == reply == Full().boxes(collection.shape)
     return (_FullProgram if whole else _BoxProgram)(collection, z, sigma, selection)
 
 
@@ -240,6 +244,30 @@ def _chunks(elements: np.ndarray) -> list[np.ndarray]:
     return [elements[i : i + CHUNK] for i in range(0, len(elements), CHUNK)]
 
 
+@dataclass(frozen=True)
+class _Normalisers:
+    """Base-2 log-normalisers in two parts, highest + log2(mass): what a sum of thousands of bits would lose to rounding is kept."""
+
+    highest: np.ndarray
+    mass: np.ndarray
+
+    def merged(self, other: _Normalisers) -> _Normalisers:
+        top = np.maximum(self.highest, other.highest)
+        return _Normalisers(top, self.mass * np.exp2(self.highest - top) + other.mass * np.exp2(other.highest - top))
+
+    def map(self, function: Callable[[np.ndarray], np.ndarray]) -> _Normalisers:
+        return _Normalisers(function(self.highest), function(self.mass))
+
+    def natural(self) -> np.ndarray:
+        return (self.highest + np.log2(self.mass)) / LOG2E
+
+    @classmethod
+    def of_natural(cls, values: np.ndarray) -> _Normalisers:
+        base2 = values * LOG2E
+        highest = base2.astype(np.float32).astype(np.float64)
+        return cls(highest, np.exp2(base2 - highest))
+
+
 class _BoxProgram(_Program):
     def __init__(
         self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
@@ -251,94 +279,135 @@ class _BoxProgram(_Program):
         self.geometry = _Geometry(box, reply, collection.shape)
         # from phase 1 to phase 2: which images weigh anything
         self.alive = np.ones((len(self.z), len(selection)), np.uint8)
+        self.baselines = self._baselines()
+        factors = collection.queries.factors(collection.shape)
+        assert factors is not None
+        rows, columns = (factor.numpy() for factor in factors)
+        images = self.baselines[:, : self.z[0, 0].size].reshape(-1, *self.z.shape[2:])
+        # (flips B, K), base 2: what the baseline takes from every logit
+        self.shifts = (rows @ images @ columns.T).reshape(len(images), -1) * self.scales[:, None]
 
-    def _arguments(self, batch: np.ndarray, chosen: np.ndarray, z: np.ndarray) -> tuple:
+    def _baselines(self) -> np.ndarray:
+        """(flips B, plane): squared differences to a mean image where noise is what they are made of, else 0 (see `precision`)."""
+        some = self.selection.indices[:: max(1, len(self.selection) // SAMPLE)]
+        sample = self.images[some].astype(np.float64) - self.offset
+        if self.flips == 2:
+            mirrored = sample.reshape(len(sample), *self.z.shape[1:])[..., ::-1].reshape(sample.shape)
+            sample = np.concatenate([sample, mirrored])
+        mean, variance = sample.mean(0), sample.var(0).mean()
+        noise = LOG2E / (2 * self.scales)  # sigma^2 in stored units
+        planes = np.zeros((len(self.z), self.geometry.plane))
+        squares = (self.z.reshape(len(self.z), *mean.shape) - mean) ** 2
+        planes[:, : mean.shape[1]] = np.where((noise >= variance)[:, None], squares.sum(1), 0)
+        return planes
+
+    def _arguments(
+        self, batch: np.ndarray, chosen: np.ndarray, real: type, z: np.ndarray, baselines: np.ndarray
+    ) -> tuple:
         """What every kernel takes first."""
-        real = z.dtype.type
         return (
             self.images,
             real(self.offset),
             self.selection.indices[chosen],
             self.log_priors[chosen].astype(real),
             z,
+            baselines,
             self.scales[batch].astype(real),
             self.geometry.layout,
         )
 
-    def normalisers(self) -> np.ndarray:
-        """Phase 1: (B, K) natural log-normalisers; float64 distances where float32 would not do."""
-        everything = np.arange(len(self.selection))
-        base2 = np.empty((len(self.z), self.geometry.box.rows * self.geometry.box.columns))
-        self._phase_one(np.arange(len(self.z)), everything, np.float32, base2)
-        lowest = self._join(base2).min(1) / LOG2E
-        for b in np.flatnonzero(double(lowest, WINDOW_ERROR)):
-            trusted = -lowest[b] * LOG2E * WINDOW_ERROR < TRUSTED_GAP
-            both = self.both_flips(np.array([b]))
-            elements = np.flatnonzero(self.alive[both].any(0)) if trusted else everything
-            self._phase_one(both, elements, np.float64, base2)
-        return self._join(base2) / LOG2E
+    def _inputs(self, batch: np.ndarray, real: type) -> tuple[np.ndarray, np.ndarray]:
+        return self.geometry.planes(self.z[batch], real), _aligned_copy(self.baselines[batch], real)
 
-    def _join(self, values: np.ndarray) -> np.ndarray:
-        """Normalisers of both flips as one, base 2."""
+    def normalisers(self) -> np.ndarray:
+        """Phase 1: (B, K) natural log-normalisers."""
+        found = self.relative_normalisers()
+        return _Normalisers(found.highest - self._own(self.shifts), found.mass).natural()
+
+    def _own(self, values: np.ndarray) -> np.ndarray:
+        """The part of (flips B, ...) that belongs to the z themselves."""
+        return values[: self.batch]
+
+    def relative_normalisers(self) -> _Normalisers:
+        """Phase 1, relative to the baseline: (B, K); float64 distances where float32 would not do."""
+        everything = np.arange(len(self.selection))
+        shape = len(self.z), self.geometry.box.rows * self.geometry.box.columns
+        found = _Normalisers(np.empty(shape), np.empty(shape))
+        self._phase_one(np.arange(len(self.z)), everything, np.float32, found)
+        largest = np.abs(self._join(found).highest).max(1)
+        for b in np.flatnonzero(double(largest / LOG2E, WINDOW_ERROR)):
+            both = self.both_flips(np.array([b]))
+            trusted = largest[b] * WINDOW_ERROR * 4 < TRUSTED_GAP
+            elements = np.flatnonzero(self.alive[both].any(0)) if trusted else everything
+            self._phase_one(both, elements, np.float64, found)
+        return self._join(found)
+
+    def _join(self, values: _Normalisers) -> _Normalisers:
+        """Normalisers of both flips as one."""
         if self.flips == 1:
             return values
-        return np.logaddexp2(values[: self.batch], self.geometry.mirror(values[self.batch :]))
+        return values.map(self._own).merged(values.map(lambda v: self.geometry.mirror(v[self.batch :])))
 
-    def _phase_one(self, batch: np.ndarray, elements: np.ndarray, real: type, out: np.ndarray) -> None:
-        """Log-normalisers in base 2 of the z numbered `batch` over `elements` of the selection, into out[batch]."""
+    def _phase_one(self, batch: np.ndarray, elements: np.ndarray, real: type, out: _Normalisers) -> None:
+        """Relative normalisers of the z numbered `batch` over `elements` of the selection, into the rows `batch` of out."""
         geometry = self.geometry
-        z = geometry.planes(self.z[batch], real)
+        z, baselines = self._inputs(batch, real)
         chunks = _chunks(elements)
         alive = np.zeros((len(batch), len(self.selection)), np.uint8)
 
-        def work(number: int) -> tuple[np.ndarray, np.ndarray]:
+        def work(number: int) -> _Normalisers:
             chosen = chunks[number]
             highest = _aligned((len(batch), geometry.windows), real)
             highest[...] = -np.inf
             totals = _aligned(highest.shape, real)
             flags = np.zeros((len(batch), len(chosen)), np.uint8)
-            kernels.box_normalisers(*self._arguments(batch, chosen, z), highest, totals, flags)
+            kernels.box_normalisers(*self._arguments(batch, chosen, real, z, baselines), highest, totals, flags)
             alive[:, chosen] = flags
-            return highest.astype(np.float64), totals.astype(np.float64)
+            return _Normalisers(highest.astype(np.float64), totals.astype(np.float64))
 
-        highest = np.full((len(batch), geometry.windows), -np.inf)
-        totals = np.zeros_like(highest)
-        for high, total in in_order(work, len(chunks)):
-            top = np.maximum(highest, high)
-            totals = totals * np.exp2(highest - top) + total * np.exp2(high - top)
-            highest = top
-        out[batch] = geometry.gather(highest + np.log2(totals))
+        found = functools.reduce(_Normalisers.merged, in_order(work, len(chunks))).map(geometry.gather)
+        out.highest[batch], out.mass[batch] = found.highest, found.mass
         self.alive[batch] = alive
-
-    def _spread(self, log_normalisers: np.ndarray) -> np.ndarray:
-        """(B, K) natural -> (flips B, windows) base 2; +infinity, so no weight, where there is no window."""
-        values = log_normalisers * LOG2E
-        if self.flips == 2:
-            values = np.concatenate([values, self.geometry.mirror(values)])
-        return self.geometry.spread(values, np.inf)
 
     def numerator(self, log_normalisers: np.ndarray) -> np.ndarray:
         """Phase 2: (B, C, H, W) in the working scale, from (B, K) natural log-normalisers."""
+        return self.relative_numerator(_Normalisers.of_natural(log_normalisers + self._own(self.shifts) / LOG2E))
+
+    def both_phases(self) -> np.ndarray:
+        return self.relative_numerator(self.relative_normalisers())
+
+    def _spread(self, normalisers: _Normalisers) -> tuple[np.ndarray, np.ndarray]:
+        """References and corrections for the kernels, (flips B, windows); no weight where there is no window."""
+        with np.errstate(divide="ignore"):
+            corrections = np.where(normalisers.mass > 0, 1 / normalisers.mass, 0)
+        pair = normalisers.highest, corrections
+        if self.flips == 2:
+            pair = tuple(np.concatenate([v, self.geometry.mirror(v)]) for v in pair)  # type: ignore[assignment]
+        return self.geometry.spread(pair[0], np.inf), self.geometry.spread(pair[1], 0.0)
+
+    def relative_numerator(self, normalisers: _Normalisers) -> np.ndarray:
         geometry = self.geometry
-        spread = self._spread(log_normalisers)
-        needed = np.tile(double(log_normalisers.min(1), WINDOW_ERROR), self.flips)
+        references, corrections = self._spread(normalisers)
+        needed = np.tile(double(np.abs(normalisers.highest).max(1) / LOG2E, WINDOW_ERROR), self.flips)
         total = np.zeros((len(self.z), self.z.shape[1], geometry.plane))
         for batch, real in ((np.flatnonzero(~needed), np.float32), (np.flatnonzero(needed), np.float64)):
             if len(batch):
-                total[batch] = self._phase_two(batch, _aligned_copy(spread[batch], real))
+                pair = _aligned_copy(references[batch], real), _aligned_copy(corrections[batch], real)
+                total[batch] = self._phase_two(batch, real, *pair)
         return self.fold(geometry.images(total)) / self.unit
 
-    def _phase_two(self, batch: np.ndarray, log_normalisers: np.ndarray) -> np.ndarray:
+    def _phase_two(self, batch: np.ndarray, real: type, references: np.ndarray, corrections: np.ndarray) -> np.ndarray:
         geometry = self.geometry
-        z = geometry.planes(self.z[batch], log_normalisers.dtype.type)
+        z, baselines = self._inputs(batch, real)
         chunks = _chunks(np.flatnonzero(self.alive[batch].any(0)))
 
         def work(number: int) -> np.ndarray:
             chosen = chunks[number]
-            numerator = _aligned((len(batch), z.shape[1], geometry.plane), z.dtype)
+            numerator = _aligned((len(batch), z.shape[1], geometry.plane), real)
             alive = np.ascontiguousarray(self.alive[np.ix_(batch, chosen)])
+            arguments = self._arguments(batch, chosen, real, z, baselines)
             outer = geometry.outer(geometry.reply)
-            kernels.box_numerator(*self._arguments(batch, chosen, z), outer, log_normalisers, alive, numerator)
+            kernels.box_numerator(*arguments, outer, references, corrections, alive, numerator)
             return numerator
 
         return sum(in_order(work, len(chunks)), np.zeros((len(batch), z.shape[1], geometry.plane)))
@@ -347,11 +416,11 @@ class _BoxProgram(_Program):
         """sum_k outer_k * Cov_k(x, x) (inner_k * direction): (B, C, H, W) float64, working scale."""
         geometry = self.geometry
         inner, outer = (geometry.reply, geometry.box) if transpose else (geometry.box, geometry.reply)
-        spread = self._spread(self.normalisers())
-        z = geometry.planes(self.z, np.float64)
+        references, corrections = self._spread(self.relative_normalisers())
+        everyone = np.arange(len(self.z))
+        z, baselines = self._inputs(everyone, np.float64)
         along = geometry.planes(self.with_flips(direction), np.float64)
         chunks = _chunks(np.flatnonzero(self.alive.any(0)))
-        everyone = np.arange(len(self.z))
         means = np.zeros((len(self.z), geometry.windows))
 
         def work(number: int, centred: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -359,11 +428,12 @@ class _BoxProgram(_Program):
             mass = np.zeros_like(means)
             numerator = np.zeros((*self.z.shape[:2], geometry.plane))
             kernels.box_covariance(
-                *self._arguments(everyone, chunks[number], z),
+                *self._arguments(everyone, chunks[number], np.float64, z, baselines),
                 geometry.inner(inner),
                 geometry.outer(outer),
                 along,
-                spread,
+                references,
+                corrections,
                 mean,
                 centred,
                 mass,
@@ -408,21 +478,21 @@ class _FullProgram(_Program):
             values = self._distances(everyone, np.arange(len(self.selection)), np.float32)
             values *= -self.scales[:, None]
             values += self.log_priors
-            best = values.max(1)
+            best = np.abs(values.max(1))
             for b in np.flatnonzero(double(best / LOG2E, FULL_ERROR)):
-                close = np.flatnonzero(values[b] > best[b] * (1 + 2 * FULL_ERROR) - 128)
+                close = np.flatnonzero(values[b] > values[b].max() - 2.0**-20 * best[b] - 128)
                 exact = self._distances(np.array([b]), close, np.float64)[0]
                 values[b, close] = self.log_priors[close] - exact * self.scales[b]
             self._logits = values
         return self._logits
 
     def _distances(self, batch: np.ndarray, elements: np.ndarray, real: type) -> np.ndarray:
-        z = self.points[batch].astype(real)
+        z = kernels.tiled(self.points[batch].astype(real))
         chunks = _chunks(elements)
         distances = np.empty((len(batch), len(elements)))
 
         def work(number: int) -> np.ndarray:
-            part = np.zeros((len(batch), len(chunks[number])))
+            part = np.empty((len(batch), len(chunks[number])))
             indices = self.selection.indices[chunks[number]]
             kernels.full_distances(self.flat, real(self.offset), indices, z, part)
             return part
@@ -432,25 +502,36 @@ class _FullProgram(_Program):
         return distances
 
     def normalisers(self) -> np.ndarray:
+        """Phase 1: (B, 1) natural log-normalisers."""
+        return self.relative_normalisers().natural()
+
+    def relative_normalisers(self) -> _Normalisers:
         logits = self.logits()
         highest = logits.max(1, keepdims=True)
-        values = highest + np.log2(np.exp2(logits - highest).sum(1, keepdims=True))
-        if self.flips == 2:
-            values = np.logaddexp2(values[: self.batch], values[self.batch :])
-        return values / LOG2E
+        found = _Normalisers(highest, np.exp2(logits - highest).sum(1, keepdims=True))
+        if self.flips == 1:
+            return found
+        return found.map(lambda v: v[: self.batch]).merged(found.map(lambda v: v[self.batch :]))
 
     def numerator(self, log_normalisers: np.ndarray) -> np.ndarray:
+        """Phase 2: (B, C, H, W) in the working scale, from (B, 1) natural log-normalisers."""
+        return self.relative_numerator(_Normalisers.of_natural(log_normalisers))
+
+    def both_phases(self) -> np.ndarray:
+        return self.relative_numerator(self.relative_normalisers())
+
+    def relative_numerator(self, normalisers: _Normalisers) -> np.ndarray:
         logits = self.logits()
-        log_normalisers = np.tile(log_normalisers * LOG2E, (self.flips, 1))
-        needed = np.flatnonzero((logits - log_normalisers).max(0) >= LOWEST)
+        highest, mass = (np.tile(v, (self.flips, 1)) for v in (normalisers.highest, normalisers.mass))
+        needed = np.flatnonzero((logits - highest).max(0) >= LOWEST)
         chunks = _chunks(needed)
 
         def work(number: int) -> np.ndarray:
-            gaps = (logits[:, chunks[number]] - log_normalisers).astype(np.float32)
-            weights = np.where(gaps >= LOWEST, np.exp2(gaps), np.float32(0))
+            gaps = np.minimum(logits[:, chunks[number]] - highest, kernels.GAP_LIMIT).astype(np.float32)
+            weights = np.where(gaps >= LOWEST, np.exp2(gaps), 0) / mass
             numerator = np.zeros(self.points.shape, np.float32)
             indices = self.selection.indices[chunks[number]]
-            kernels.full_numerator(self.flat, np.float32(self.offset), indices, weights, numerator)
+            kernels.full_numerator(self.flat, np.float32(self.offset), indices, weights.astype(np.float32), numerator)
             return numerator
 
         total = sum(in_order(work, len(chunks)), np.zeros(self.points.shape))

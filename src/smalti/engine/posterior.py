@@ -28,7 +28,7 @@ class Posterior:
         queries: (M,) int64, their numbers.
         log_normaliser: (B, M) float64, log sum_i pi_k(i) exp(...).
         effective_number: (B, M) float64, exp(entropy) of the weights of images (summed over their flips and shifts): 1 to N.
-        weights: (B, M, T) float64, of the heaviest elements, heaviest first; 0 where there are fewer.
+        weights: (B, M, T) float64, of the heaviest elements, heaviest first; 0 where a match or a class admits fewer.
         images: (B, M, T) int64, which stored image each is.
         flips: (B, M, T) bool, whether it is flipped.
         shifts: (B, M, T, 2) int64, how it is shifted: x(q + shift), wrapped around.
@@ -115,7 +115,7 @@ def _values(
 ) -> Iterator[tuple[Block, torch.Tensor]]:
     """Blocks of elements with their logits under the chosen queries, (B, M, n)."""
     z = z.to("cpu", torch.float64)
-    masks = collection.queries.masks(collection.shape)[queries]
+    masks = collection.queries.some_masks(collection.shape, queries)
     for block in blocks(collection, selection, BLOCK, torch.float64, torch.device("cpu")):
         admitted = None if block.admitted is None else block.admitted[queries]
         narrowed = Block(block.images, block.indices, block.log_priors, block.flip, block.shift, admitted)

@@ -44,7 +44,12 @@ class Scheduled(Denoiser):
     def at_level(self, level: int) -> Denoiser:
         """The denoiser of one level, made on first use."""
         if level not in self._made:
-            self._made[level] = self.factory(level)
+            made = self.factory(level)
+            if self._made and made.shape != self.shape:
+                raise InputError(
+                    f"level {level} makes a denoiser of {made.shape}, level 0 one of {self.shape}; they must agree"
+                )
+            self._made[level] = made
         return self._made[level]
 
     def at_sigma(self, sigma: float) -> Denoiser:

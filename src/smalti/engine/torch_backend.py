@@ -32,7 +32,7 @@ class TorchBackend(Backend):
         self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
     ) -> torch.Tensor:
         total = _Pass(collection, z.float(), sigma).normalisers(selection)
-        needed = double(total.amin(1), PRODUCT_ERROR)
+        needed = double(total.abs().amax(1), PRODUCT_ERROR)
         if bool(needed.any()):
             total[needed] = _Pass(collection, z[needed].double(), sigma[needed.cpu()]).normalisers(selection)
         return total
@@ -46,7 +46,7 @@ class TorchBackend(Backend):
         selection: Selection,
     ) -> torch.Tensor:
         log_normalisers = log_normalisers.to(z.device)
-        needed = double(log_normalisers.amin(1), PRODUCT_ERROR)
+        needed = double(log_normalisers.abs().amax(1), PRODUCT_ERROR)
         out = z.new_empty(z.shape, dtype=torch.float64)
         for chosen, dtype in ((~needed, torch.float32), (needed, torch.float64)):
             if bool(chosen.any()):
@@ -148,7 +148,9 @@ class _Pass:
         return total
 
     def _weights(self, values: torch.Tensor, log_normalisers: torch.Tensor) -> torch.Tensor:
-        return (values - log_normalisers[:, None].to(values.dtype)).exp_()
+        reference = log_normalisers.to(values.dtype)
+        correction = (reference - log_normalisers).exp().to(values.dtype)  # what rounding took from the normaliser
+        return (values - reference[:, None]).exp_().mul_(correction[:, None])
 
     def numerator(self, selection: Selection, log_normalisers: torch.Tensor) -> torch.Tensor:
         total = torch.zeros_like(self.z, dtype=torch.float64)

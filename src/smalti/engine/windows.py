@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 
 from smalti.core.errors import InputError
+from smalti.core.validation import check_integer
 
 __all__ = ["Boxes", "Centred", "Crops", "Full", "GaussianWindows", "Masks", "Windows"]
 
@@ -55,6 +56,14 @@ class Windows:
         assert factors is not None, "a family that is not separable defines masks"
         rows, columns = factors
         return torch.einsum("ay,ex->aeyx", rows, columns).reshape(-1, 1, *shape[1:])
+
+    def some_masks(self, shape: Shape, numbers: torch.Tensor) -> torch.Tensor:
+        """The masks of some windows only: (len(numbers), C or 1, H, W) float64."""
+        factors = self.factors(shape)
+        if factors is None:
+            return self.masks(shape)[numbers]
+        rows, columns = factors
+        return torch.einsum("ky,kx->kyx", rows[numbers // len(columns)], columns[numbers % len(columns)])[:, None]
 
     def boxes(self, shape: Shape) -> Boxes | None:
         """The family as a grid of clipped boxes, or None."""
@@ -108,7 +117,10 @@ class Crops(Windows):
     size: int | tuple[int, int]
 
     def _sides(self) -> tuple[int, int]:
-        return (self.size, self.size) if isinstance(self.size, int) else self.size
+        sides = self.size if isinstance(self.size, (tuple, list)) else (self.size, self.size)
+        if len(sides) != 2:
+            raise InputError(f"a patch has one side or two, (height, width), not {self.size!r}")
+        return check_integer("the patch size", sides[0]), check_integer("the patch size", sides[1])
 
     def check(self, shape: Shape) -> None:
         height, width = self._sides()
@@ -149,7 +161,7 @@ class Centred(Windows):
     wrap: bool = False
 
     def check(self, shape: Shape) -> None:
-        if self.size < 1 or self.size % 2 == 0:
+        if check_integer("the size of a window", self.size) < 1 or self.size % 2 == 0:
             raise InputError(
                 f"a centred window needs an odd size of at least 1, not {self.size}; try {max(1, self.size - 1)}"
             )
@@ -227,6 +239,10 @@ class Masks(Windows):
 
     def check(self, shape: Shape) -> None:
         values = self.values
+        if not isinstance(values, torch.Tensor):
+            raise InputError(
+                f"masks must be a torch tensor, not {type(values).__name__}; torch.from_numpy turns an array into one"
+            )
         fits = values.ndim in (3, 4) and values.shape[0] >= 1 and tuple(values.shape[-2:]) == shape[1:]
         if not fits or (values.ndim == 4 and values.shape[1] not in (1, shape[0])):
             raise InputError(
