@@ -32,7 +32,7 @@ def test_one_image_is_a_batch(tmp_path):
         (np.zeros((0, *SHAPE)), "no images"),
         (np.zeros((2, *SHAPE), int), "dtype int64"),
         (np.full((2, *SHAPE), np.inf), r"z.npy: z\[0\] has NaN or infinite"),
-        (np.array([{}]), "not a .npy file of numbers"),
+        (np.array([{}]), "z.npy holds Python objects; save an array of floating numbers instead"),
     ],
 )
 def test_bad_arrays_are_named(array, says, tmp_path):

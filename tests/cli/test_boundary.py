@@ -1,6 +1,7 @@
 """Every way to end gives its exit code and one line on stderr."""
 
 import errno
+import warnings
 
 import pytest
 
@@ -33,7 +34,14 @@ class UsageProblemError(Exception):
         (EnvironmentFailure("the disk is full"), 1, "smalti: error: the disk is full\n"),
         (KeyboardInterrupt(), 130, "smalti: interrupted\n"),
         (boundary.InterruptedRunError("3 of 4 are kept"), 130, "smalti: 3 of 4 are kept\n"),
-        (OSError(errno.ENOSPC, "No space left on device", "x.npz"), 1, "the disk is full"),
+        (
+            OSError(errno.ENOSPC, "No space", "x.npz"),
+            1,
+            "cannot use x.npz: the disk is full; free some space and try again",
+        ),
+        (OSError(errno.EDQUOT, "Quota", "x.npz"), 1, "the disk quota is used up; free some space and try again"),
+        (OSError(errno.EFBIG, "File too large", "x.npz"), 1, "raise the limit and try again"),
+        (OSError(errno.EIO, "I/O error", "x.npz"), 1, "cannot use x.npz: I/O error; check the disk and the path"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "x.npz"), 2, "cannot use x.npz"),
         (MemoryError(), 1, "not enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 1, "not enough memory"),
@@ -43,7 +51,7 @@ class UsageProblemError(Exception):
             1,
             "bug in smalti, please report it (ZeroDivisionError: division by zero)",
         ),
-        (BrokenPipeError(), 1, ""),
+        (BrokenPipeError(), 141, ""),
     ],
 )
 def test_errors(error, code, says, capsys):
@@ -67,3 +75,37 @@ def test_a_traceback_is_shown_only_with_debug(capsys):
     assert "Traceback" in capsys.readouterr().err
     assert boundary.run(raising(InputError("wrong"))) == 2  # does not stick
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_warning_is_one_line(capsys):
+    standard = warnings.showwarning
+
+    def action():
+        warnings.warn("the cache\n is full", stacklevel=1)
+
+    assert boundary.run(action) == 0
+    assert capsys.readouterr().err == "smalti: warning: the cache is full\n"
+    assert warnings.showwarning is standard
+
+
+def test_debug_shows_where_a_warning_arose(capsys):
+    def action():
+        boundary.show_tracebacks(True)
+        warnings.warn("the cache is full", stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        boundary.run(action)
+    assert "smalti: warning" not in capsys.readouterr().err
+    assert [str(warning.message) for warning in caught] == ["the cache is full"]
+
+
+def test_typers_ending_for_a_closed_pipe():
+    def action():
+        try:
+            raise OSError(errno.EPIPE, "Broken pipe")
+        except OSError:
+            raise SystemExit(1)  # noqa: B904  (as typer does it)
+
+    assert boundary.run(action) == 141
+    assert boundary.run(raising(SystemExit(3))) == 3

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from smalti import denoisers
-from smalti.cli import main
+from smalti.cli import main, options
+from smalti.cli.jobs import sample as job
 from smalti.core.noise import standard_normal
-from smalti.sampling import sample
+from smalti.sampling import SOLVERS, sample
 from smalti.source import Source
 
 
@@ -36,6 +37,7 @@ def test_help_version_and_no_command(capsys):
     assert run(capsys)[0] == 0
     for command in ("info", "denoisers", "denoise", "sample", "demo", "bench"):
         assert run(capsys, command, "--help")[0] == 0
+    assert "Exactly one of --level and --sigma is required" in " ".join(run(capsys, "denoise", "--help")[1].split())
 
 
 def test_info(capsys):
@@ -44,6 +46,8 @@ def test_info(capsys):
     lines = dict(line.split("  ", 1) for line in out.splitlines() if not line.startswith(" "))
     assert lines["images"].strip() == "357, each with its mirror image"
     assert lines["size"].strip().startswith("8 x 8")
+    assert lines["read from"].strip() == "the embedded digits"
+    assert "  0: 1 image\n" in run(capsys, "info", "digits", "--limit", 1)[1]
     assert "174 images" in out
     facts = json.loads(run(capsys, "info", "digits", "--json")[1])
     assert facts["count"] == 1797
@@ -185,7 +189,7 @@ DENOISE, SAMPLE = ("denoise", *DATA), ("sample", *DATA)
         ((*DENOISE, "--sigma", 1, "--overwrite", "--resume"), "give one of them"),
         ((*SAMPLE, "-n", 0), "-n must be"),
         ((*SAMPLE, "--steps", 0), "steps must be"),
-        ((*SAMPLE, "--solver", "heum"), "did you mean 'heun'"),
+        ((*SAMPLE, "--solver", "rk4"), "'rk4' is not one of 'heun', 'euler'"),
         ((*SAMPLE, "--sigma-min", 90), "sigma_min"),
         ((*SAMPLE, "--init", "none.npy"), "none.npy"),
         ((*SAMPLE, "--init", "none.npy", "--seed", 1), "--init gives it"),
@@ -266,3 +270,33 @@ def test_bench_gets_what_was_asked(capsys, tmp_path, monkeypatch):
     (tmp_path / "x").write_text("")
     assert run(capsys, "bench", "--out", tmp_path)[0] == 2
     assert run(capsys, "bench", "--out", tmp_path, "--overwrite")[0] == 0
+
+
+def test_every_solver_can_be_typed():
+    assert {solver.value for solver in options.Solver} == set(SOLVERS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "title"),
+    [
+        ((), "optimal: 1 sample, each with its nearest training image"),
+        (("-n", 70), "optimal: 64 of 70 samples, each with its nearest training image"),
+        (("--labels", "3"), "optimal: 1 sample, each with the nearest among all training images"),
+    ],
+)
+def test_the_neighbours_caption_says_what_was_compared(capsys, tmp_path, monkeypatch, arguments, title):
+    titles = []
+    draw = job.samples_with_neighbours
+    monkeypatch.setattr(job, "samples_with_neighbours", lambda *a, title: titles.append(title) or draw(*a, title=title))
+    common = ("--denoiser", "optimal", "-n", 1, "--steps", 1, "--batch-size", 70)
+    assert run(capsys, *SAMPLE, *common, *arguments, "--out", tmp_path / "o")[0] == 0
+    assert titles == [title]
+
+
+def test_floats_of_another_scale_are_warned_of_in_one_line(capsys, tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(64, dtype=np.float32).reshape(4, 1, 4, 4))
+    code, _, err = run(capsys, "info", tmp_path / "x.npy")
+    assert code == 0
+    assert err.startswith("smalti: warning: ")
+    assert err.endswith("save uint8, or divide by 127.5 and subtract 1\n")
+    assert err.count("\n") == 1

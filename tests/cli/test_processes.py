@@ -56,13 +56,21 @@ def finish(monkeypatch):
     return lambda out, *more: main([*COMMAND, "--out", str(out), *more])
 
 
-def wait_for_a_part(process, out):
+def wait_for(process, happened):
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
-        if list(out.glob(".parts/*.npz")) and json.loads((out / "run.json").read_text())["done"] >= 2:
+        if happened():
             return
         time.sleep(0.01)
-    pytest.fail(f"no part was written: {process.communicate()}")
+    process.kill()
+    pytest.fail(f"it did not happen: {process.communicate()}")
+
+
+def wait_for_a_part(process, out):
+    wait_for(
+        process,
+        lambda: list(out.glob(".parts/*.npz")) and json.loads((out / "run.json").read_text())["done"] >= 2,
+    )
 
 
 @pytest.fixture
@@ -105,13 +113,38 @@ def test_kill_9_then_resume_gives_the_same_bytes(tmp_path, finish, uninterrupted
     assert contents(out) == uninterrupted
 
 
+def test_kill_9_before_the_first_part_then_the_same_command_runs(tmp_path, finish, uninterrupted):
+    out = tmp_path / "out"
+    process = start(tmp_path, out, delay=5)
+    wait_for(process, (out / "run.json").exists)
+    assert finish(out) == 2, "it is still being written"
+    assert finish(out, "--overwrite") == 2
+    assert finish(out, "--resume") == 2
+    process.kill()
+    process.wait(60)
+    assert finish(out) == 0
+    assert contents(out) == uninterrupted
+
+
+def test_ctrl_c_before_the_first_part_then_the_same_command_runs(tmp_path, finish, uninterrupted):
+    out = tmp_path / "out"
+    process = start(tmp_path, out, delay=5)
+    wait_for(process, (out / "run.json").exists)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.endswith("interrupted before the first batch was finished; run the same command again\n")
+    assert finish(out) == 0
+    assert contents(out) == uninterrupted
+
+
 def test_a_closed_pipe_is_quiet(tmp_path):
     read, write = os.pipe()
     os.close(read)
     program = "import sys; from smalti.cli import main; sys.exit(main())"
     done = subprocess.run([sys.executable, "-c", program, "--version"], stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_the_command_line_itself_imports_nothing_heavy():

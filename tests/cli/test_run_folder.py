@@ -1,19 +1,23 @@
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
 
-from smalti.cli.jobs.batches import run_batches
+from smalti.cli.jobs import lock
+from smalti.cli.jobs.batches import interrupted_run, run_batches
 from smalti.cli.jobs.run_folder import RunFolder, save_npz
-from smalti.core.errors import InputError
+from smalti.core.errors import InputError, NoRoomError
 
 FILES = ("out.npz",)
 IDENTITY = {"seed": 0, "data": {"fingerprint": "abc"}}
 
 
-def start(path, identity=IDENTITY, total=5, **flags):
-    folder = RunFolder(path, FILES, **flags)
-    return folder, folder.start(identity, total, {"command": "test"})
+def start(path, identity=IDENTITY, **flags):
+    """Whether the run is complete already."""
+    with RunFolder(path, FILES, **flags) as folder:
+        return folder.start(identity, 5, {"command": "test"})
 
 
 def record(path):
@@ -35,13 +39,13 @@ class Work:
 
 
 def run(path, work, **flags):
-    folder, complete = start(path, **flags)
-    assert not complete
-    arrays, done, interrupted = run_batches(folder, 5, 2, work, "working")
-    if done:
-        save_npz(path / "out.npz", arrays)
-    folder.finish(done)
-    return done, interrupted
+    with RunFolder(path, FILES, **flags) as folder:
+        assert not folder.start(IDENTITY, 5, {"command": "test"})
+        arrays, done, interrupted = run_batches(folder, 5, 2, work, "working")
+        if done:
+            save_npz(path / "out.npz", arrays)
+        folder.finish(done)
+        return done, interrupted
 
 
 def test_a_whole_run(tmp_path):
@@ -74,10 +78,11 @@ def test_interrupted_before_anything_finished(tmp_path):
 
 
 def test_the_record_is_right_at_every_moment(tmp_path):
-    folder, _ = start(tmp_path)
-    assert record(tmp_path)["status"] == "partial"
-    folder.save_part(0, 2, {"a": np.zeros(2)}, done=2)
-    assert record(tmp_path)["done"] == 2
+    with RunFolder(tmp_path, FILES) as folder:
+        folder.start(IDENTITY, 5, {})
+        assert record(tmp_path)["status"] == "partial"
+        folder.save_part(0, 2, {"a": np.zeros(2)}, done=2)
+        assert record(tmp_path)["done"] == 2
 
 
 def test_results_are_not_replaced_unasked(tmp_path):
@@ -112,7 +117,7 @@ def test_resuming_another_run_says_what_differs(tmp_path):
 
 def test_resuming_a_complete_run_has_nothing_to_do(tmp_path):
     run(tmp_path, Work())
-    assert start(tmp_path, resume=True)[1]
+    assert start(tmp_path, resume=True)
 
 
 def test_resuming_nothing_starts(tmp_path):
@@ -151,3 +156,120 @@ def test_npz_bytes_are_reproducible_and_plain(tmp_path):
     loaded = np.load(tmp_path / "1.npz", allow_pickle=False)
     assert loaded["a"].tolist() == [0, 1, 2]
     assert float(loaded["b"]) == 2.5
+
+
+@pytest.mark.parametrize("flags", [{}, {"resume": True}, {"overwrite": True}])
+def test_a_run_that_finished_no_part_is_no_result(tmp_path, flags):
+    run(tmp_path / "whole", Work())
+    path = tmp_path / "r"
+    run(path, Work(stop=0))
+    (path / ".parts").mkdir()
+    (path / ".parts" / ".x.npz.abc.tmp").write_bytes(b"what a kill -9 left")
+    assert not start(path, {"seed": 1}, **flags), "whatever it was that had begun"
+    assert run(path, Work(), **flags) == (5, False)
+    assert sorted(p.name for p in path.iterdir()) == ["out.npz", "run.json"]
+    assert (path / "out.npz").read_bytes() == (tmp_path / "whole" / "out.npz").read_bytes()
+
+
+def test_a_part_without_its_record_is_a_result(tmp_path):
+    run(tmp_path, Work(stop=2))
+    (tmp_path / "run.json").unlink()
+    (tmp_path / "out.npz").unlink()
+    with pytest.raises(InputError, match="already has results"):
+        start(tmp_path)
+
+
+def test_what_an_interrupted_run_advises_works(tmp_path):
+    with RunFolder(tmp_path, FILES, overwrite=True) as folder:
+        folder.start(IDENTITY, 5, {})
+        assert str(interrupted_run(folder, 0, 5, "image")).endswith("finished; run the same command again")
+        folder.save_part(0, 1, {"a": np.zeros(1)}, done=1)
+        assert "1 of 5 images is kept" in str(interrupted_run(folder, 1, 5, "image"))
+        assert str(interrupted_run(folder, 1, 5, "image")).endswith("with --resume instead of --overwrite")
+    with RunFolder(tmp_path, FILES, resume=True) as folder:
+        assert not folder.start(IDENTITY, 5, {})
+        assert str(interrupted_run(folder, 1, 1, "image")).startswith("interrupted: 1 of 1 image is kept")
+        assert str(interrupted_run(folder, 1, 1, "image")).endswith("to go on, run the same command with --resume")
+
+
+@pytest.mark.parametrize(
+    ("parts", "advice"),
+    [(0, "free some space, then run the same command again"), (1, "then run the same command with --resume")],
+)
+def test_a_full_disk_advises_what_works(tmp_path, monkeypatch, parts, advice):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(NoRoomError, match=rf"the disk is full; .*{advice}$"), RunFolder(tmp_path, FILES) as folder:
+        folder.start(IDENTITY, 5, {})
+        for part in range(parts):
+            folder.save_part(part, part + 1, {"a": np.zeros(1)}, done=part + 1)
+        monkeypatch.setattr(os, "fsync", full)
+        folder.save_part(parts, parts + 1, {"a": np.zeros(1)}, done=parts + 1)
+    monkeypatch.undo()
+    assert not start(tmp_path, resume=bool(parts))
+
+
+BUSY = r"another smalti is writing to .*; wait for it or choose another --out"
+
+
+@pytest.mark.parametrize("flags", [{}, {"resume": True}, {"overwrite": True}])
+def test_one_writer_at_a_time(tmp_path, flags):
+    early = RunFolder(tmp_path / "r", FILES, **flags)  # before the other has begun
+    with RunFolder(tmp_path / "r", FILES) as folder:
+        folder.start(IDENTITY, 5, {})
+        folder.save_part(0, 5, {"a": np.zeros(5)}, done=5)
+        with pytest.raises(InputError, match=BUSY):
+            RunFolder(tmp_path / "r", FILES, **flags)
+        with pytest.raises(InputError, match=BUSY):
+            early.start(IDENTITY, 5, {})
+        save_npz(tmp_path / "r" / "out.npz", {})
+        folder.finish(5)
+    assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["out.npz", "run.json"]
+    if flags:
+        assert early.start(IDENTITY, 5, {}) == ("resume" in flags)
+    else:
+        with pytest.raises(InputError, match="already has results"):
+            early.start(IDENTITY, 5, {})
+
+
+def test_the_lock_ends_with_an_error(tmp_path):
+    with pytest.raises(ZeroDivisionError), RunFolder(tmp_path, FILES) as folder:
+        folder.start(IDENTITY, 5, {})
+        raise ZeroDivisionError
+    assert not (tmp_path / lock.LOCK).exists()
+    assert not start(tmp_path)
+
+
+def test_a_lock_file_that_was_removed_while_one_waited_is_not_the_lock(tmp_path, monkeypatch):
+    """Its holder removes the file between another's opening and locking it: that one must not take the dead file."""
+    first, second, third = (lock.FolderLock(tmp_path) for _ in range(3))
+    first.acquire()
+    flock, left = lock.fcntl.flock, []
+
+    def late(handle, how):
+        if not left:
+            left.append(first.release())
+        flock(handle, how)
+
+    monkeypatch.setattr(lock.fcntl, "flock", late)
+    second.acquire()
+    with pytest.raises(InputError, match=BUSY):
+        third.acquire()
+
+
+@pytest.mark.parametrize("missing", ["module", "file system", "folder"])
+def test_without_locks_the_run_goes_on(tmp_path, monkeypatch, missing):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    if missing == "module":
+        monkeypatch.setattr(lock, "fcntl", None)
+    elif missing == "file system":
+        monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    else:
+        monkeypatch.setattr(os, "open", refuse)
+        lock.FolderLock(tmp_path).acquire()
+        return
+    assert run(tmp_path, Work()) == (5, False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.npz", "run.json"]

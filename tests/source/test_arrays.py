@@ -38,7 +38,8 @@ def header(shape: tuple[int, ...], descr: str = "|u1") -> bytes:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_npy_is_mapped_and_not_cached(tmp_path: Path, images, cache: Path, dtype: type) -> None:
-    np.save(tmp_path / "x.npy", images.astype(dtype))
+    images = images if dtype == np.uint8 else (images / 255).astype(dtype)
+    np.save(tmp_path / "x.npy", images)
     source = Source.open(tmp_path / "x.npy", resolution=(8, 6))
     assert isinstance(source.images, np.memmap)
     assert source.images.dtype == dtype
@@ -76,11 +77,11 @@ def test_layout(tmp_path: Path, images) -> None:
 
 def test_resolution(tmp_path: Path, images) -> None:
     np.save(tmp_path / "u.npy", images)
-    np.save(tmp_path / "f.npy", images.astype(np.float32))
+    np.save(tmp_path / "f.npy", (images / 255).astype(np.float32))
     cropped = images[:, :, 1:7].reshape(6, 3, 3, 2, 3, 2)
     whole = Source.open(tmp_path / "u.npy", resolution=3)
     assert np.abs(whole.images - cropped.mean(axis=(3, 5))).max() <= 1
-    assert np.allclose(Source.open(tmp_path / "f.npy", resolution=3).images, cropped.mean(axis=(3, 5)))
+    assert np.allclose(Source.open(tmp_path / "f.npy", resolution=3).images, cropped.mean(axis=(3, 5)) / 255)
     with pytest.raises(InputError, match="divide evenly"):
         Source.open(tmp_path / "f.npy", resolution=5)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -162,3 +164,16 @@ def test_resolution_of_files(tmp_path, encode, write_folder) -> None:
     assert source.images[0].tolist() == [[[10, 20], [30, 40]]] * 3
     assert (source.images[1] == 7).all()
     assert Source.open(path, resolution=(1, 2)).shape == (3, 1, 2)
+
+
+@pytest.mark.parametrize("side", [9_000, 20_000])
+def test_too_many_pixels_are_said_in_our_words(side: int, tmp_path, encode, write_folder) -> None:
+    """The second is beyond Pillow's own limit, too."""
+    data = bytearray(encode(np.zeros((2, 2), np.uint8)))
+    data[16:24] = struct.pack(">II", side, side)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    write_folder(tmp_path / "big", {"a.png": bytes(data), "b.png": encode(np.zeros((2, 2), np.uint8))})
+    said = "a.png cannot be decoded: it has more than 64 million pixels, so scale it down"
+    with pytest.raises(InputError, match=said):
+        Source.open(tmp_path / "big")
+    assert len(Source.open(tmp_path / "big", skip_bad=True)) == 1

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows `smalti`; None for the process's own arguments.
 
     Returns:
-        The exit code: 0, 1, 2 or 130.
+        The exit code: 0, 1, 2, 130 or 141.
     """
     command = typer.main.get_command(app)
     argv = None if arguments is None else list(arguments)

@@ -1,13 +1,15 @@
-"""Where errors end: one line on stderr and an exit code. A traceback is shown only with --debug."""
+"""Where errors and warnings end: one line on stderr, and for an error an exit code. --debug shows where they arose."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from typing import Any
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
 
 import typer
 
@@ -16,6 +18,7 @@ from smalti.core.errors import SmaltiError, from_os_error
 __all__ = ["InterruptedRunError", "run", "show_tracebacks"]
 
 BAD_INPUT, ENVIRONMENT, INTERRUPTED = 2, 1, 130
+CLOSED_PIPE = 141  # 128 + SIGPIPE: as a shell reports a program that the signal ended
 
 _debug = False
 
@@ -38,14 +41,39 @@ def run(action: Callable[[], Any]) -> int:
     global _debug
     _debug = False
     try:
-        code = _ended(action)
+        with _warnings_in_one_line():
+            code = _ended(action)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader went away (`smalti ... | head`): no message, and nothing left to flush at the interpreter's end.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ENVIRONMENT
+        return CLOSED_PIPE
     return code
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    standard = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if _debug:
+            standard(message, category, filename, lineno, file, line)
+        else:
+            _print(f"warning: {message}")
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = standard
 
 
 def _ended(action: Callable[[], Any]) -> int:
@@ -55,7 +83,9 @@ def _ended(action: Callable[[], Any]) -> int:
         raise
     except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted", INTERRUPTED, error=False)
-    except SystemExit as ended:  # typer's own ending for a closed pipe
+    except SystemExit as ended:
+        if getattr(ended.__context__, "errno", None) == errno.EPIPE:  # typer's own ending for a closed pipe
+            raise BrokenPipeError from ended
         return ended.code if isinstance(ended.code, int) else ENVIRONMENT
     except InterruptedRunError as error:
         return _say(str(error), INTERRUPTED, error=False)
@@ -92,6 +122,9 @@ def _torch_is_out_of_memory(error: Exception) -> bool:
 def _say(message: str, code: int, error: bool = True) -> int:
     if _debug:
         traceback.print_exc()
-    line = " ".join(message.split())
-    print(f"smalti: {'error: ' if error else ''}{line}", file=sys.stderr, flush=True)
+    _print(f"{'error: ' if error else ''}{message}")
     return code
+
+
+def _print(message: str) -> None:
+    print(f"smalti: {' '.join(message.split())}", file=sys.stderr, flush=True)

@@ -35,6 +35,7 @@ __all__ = [
     "Resume",
     "Seed",
     "SkipBad",
+    "Solver",
 ]
 
 
@@ -52,6 +53,13 @@ class Backend(str, Enum):
     NUMBA = "numba"
     TORCH = "torch"
     REFERENCE = "reference"
+
+
+class Solver(str, Enum):
+    """How a step of the probability-flow ODE is made."""
+
+    HEUN = "heun"
+    EULER = "euler"
 
 
 DATA, METHOD, RUN = "Data", "Method", "Run"  # panels of the help text

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 
-__all__ = ["EnvironmentFailure", "InputError", "SmaltiError", "from_os_error"]
+__all__ = ["EnvironmentFailure", "InputError", "NoRoomError", "SmaltiError", "from_os_error"]
 
 
 class SmaltiError(Exception):
@@ -28,12 +28,34 @@ class EnvironmentFailure(SmaltiError, RuntimeError):
     exit_code = 1
 
 
+class NoRoomError(EnvironmentFailure):
+    """What was to be written does not fit.
+
+    Args:
+        problem: what could not be done, and why.
+        remedy: what makes room.
+        then: what to do after that, where it is more than trying again.
+    """
+
+    def __init__(self, problem: str, remedy: str, then: str = "") -> None:
+        super().__init__(f"{problem}; {remedy}" + (f", then {then}" if then else " and try again"))
+        self.problem, self.remedy = problem, remedy
+
+
+_NO_ROOM = {
+    errno.ENOSPC: ("the disk is full", "free some space"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space"),
+    errno.EFBIG: ("the file is larger than the disk or a limit of this account allows", "raise the limit"),
+}
+
+
 def from_os_error(error: OSError, doing: str) -> SmaltiError:
     """`error` as a one-line smalti error; `doing` says what was attempted ("write out/grid.png")."""
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
         return InputError(f"cannot {doing}: {error.strerror}; check the path")
-    if error.errno == errno.ENOSPC:
-        return EnvironmentFailure(f"cannot {doing}: the disk is full; free some space and run the same command again")
+    if error.errno in _NO_ROOM:
+        reason, remedy = _NO_ROOM[error.errno]
+        return NoRoomError(f"cannot {doing}: {reason}", remedy)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return EnvironmentFailure(f"cannot {doing}: {error.strerror}; check the permissions or choose another folder")
-    return EnvironmentFailure(f"cannot {doing}: {error.strerror or error}")
+    return EnvironmentFailure(f"cannot {doing}: {error.strerror or error}; check the disk and the path")

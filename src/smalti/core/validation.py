@@ -10,7 +10,7 @@ import torch
 
 from smalti.core.errors import InputError
 
-__all__ = ["LARGEST", "SMALLEST_SIGMA", "check_integer", "check_labels", "check_sigma", "check_z"]
+__all__ = ["LARGEST", "SMALLEST_SIGMA", "check_count", "check_integer", "check_labels", "check_sigma", "check_z"]
 
 # beyond these, float64 distances say nothing: squares and their differences are lost to rounding
 LARGEST = 1e9
@@ -29,6 +29,14 @@ def check_integer(what: str, value: Any) -> int:
         return operator.index(value)
     except TypeError:
         raise InputError(f"{what} must be a whole number, not {value!r}") from None
+
+
+def check_count(what: str, value: Any) -> int:
+    """`value` as an int of at least 1, or InputError."""
+    count = check_integer(what, value)
+    if count < 1:
+        raise InputError(f"{what} must be at least 1, not {count}")
+    return count
 
 
 def check_z(z: torch.Tensor, shape: tuple[int, ...]) -> None:

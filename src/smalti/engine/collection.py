@@ -15,7 +15,7 @@ import torch
 
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
-from smalti.core.validation import check_integer, check_labels, check_sigma, check_z
+from smalti.core.validation import check_count, check_integer, check_labels, check_sigma, check_z
 from smalti.engine.autograd import Composite
 from smalti.engine.backend import Backend, backend_for, backend_names
 from smalti.engine.elements import Selection
@@ -247,8 +247,7 @@ class PosteriorMeanCollection(Denoiser):
             InputError: a query number out of range, top < 1.
         """
         z, levels, classes = self._checked(z, sigma, labels)
-        if check_integer("top", top) < 1:
-            raise InputError(f"top must be at least 1, not {top}")
+        check_count("top", top)
         elements = len(self.source) * (2 if self.source.hflip else 1) * len(self.shifts)
         top = min(top, elements)
         return inspect_posterior(self, z, levels, self._query_numbers(queries), top, self._groups(classes, len(z)))

@@ -39,6 +39,8 @@ GAP_LIMIT = np.float32(64)  # bits; logits lie below their normaliser, but a cal
 BLOCK = 8  # images that are laid out, and stay in the L2 cache, at a time
 
 plain = numba.njit(nogil=True, cache=True, fastmath={"contract"})
+# for sums whose order may be changed; never for code that meets infinities or `exp2` (whose rounding must stay as written)
+reordered = numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
 
 
 # ------------------------------------------------------------------------------------------------------ lengths and memory
@@ -626,70 +628,112 @@ def box_covariance(
 
 # ---------------------------------------------------------------------------------------------- one window: the whole image
 
-TILE = 512  # pixels that are loaded at a time: 8 for each of 64 lanes
+TILE = 512  # pixels whose sum in `real` is then carried in float64
 
 
-@plain
-def _add_tile(x: Any, offset: Any, z: Any, sums: Any) -> None:
-    """sums[l] += sum_j (x[64 j + l] - offset - z[64 j + l])^2, eight terms in `real`, then carried in float64."""
+@reordered
+def _squares(x: Any, offset: Any, z: Any) -> Any:
+    """sum (x - offset - z)^2."""
     real = type(offset)
-    x0, x1, x2, x3 = x[0:64], x[64:128], x[128:192], x[192:256]
-    x4, x5, x6, x7 = x[256:320], x[320:384], x[384:448], x[448:512]
-    z0, z1, z2, z3 = z[0:64], z[64:128], z[128:192], z[192:256]
-    z4, z5, z6, z7 = z[256:320], z[320:384], z[384:448], z[448:512]
-    for i in range(LANES):
-        d0 = (real(x0[i]) - offset) - z0[i]
-        d1 = (real(x1[i]) - offset) - z1[i]
-        d2 = (real(x2[i]) - offset) - z2[i]
-        d3 = (real(x3[i]) - offset) - z3[i]
-        d4 = (real(x4[i]) - offset) - z4[i]
-        d5 = (real(x5[i]) - offset) - z5[i]
-        d6 = (real(x6[i]) - offset) - z6[i]
-        d7 = (real(x7[i]) - offset) - z7[i]
-        sums[i] += np.float64(((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)) + ((d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7)))
+    total = real(0)
+    for i in range(z.shape[0]):
+        d = (real(x[i]) - offset) - z[i]
+        total += d * d
+    return total
 
 
-def tiled(z: np.ndarray) -> np.ndarray:
-    """(B, D) -> (B, D rounded up to whole tiles), zeros at the end."""
-    return np.pad(z, ((0, 0), (0, -z.shape[1] % TILE)))
+@reordered
+def _products(x: Any, offset: Any, twice_z: Any) -> Any:
+    """sum v (v - 2 z), v = x - offset: the squared distance less |z|^2, which at high noise is nearly all of it."""
+    real = type(offset)
+    total = real(0)
+    for i in range(twice_z.shape[0]):
+        v = real(x[i]) - offset
+        total += v * (v - twice_z[i])
+    return total
+
+
+@reordered
+def _squares_of_four(x: Any, z0: Any, z1: Any, z2: Any, z3: Any) -> Any:
+    """`_squares` of loaded pixels for four z in one pass."""
+    s0 = x.dtype.type(0)
+    s1 = x.dtype.type(0)
+    s2 = x.dtype.type(0)
+    s3 = x.dtype.type(0)
+    for i in range(z0.shape[0]):
+        d0 = x[i] - z0[i]
+        d1 = x[i] - z1[i]
+        d2 = x[i] - z2[i]
+        d3 = x[i] - z3[i]
+        s0 += d0 * d0
+        s1 += d1 * d1
+        s2 += d2 * d2
+        s3 += d3 * d3
+    return s0, s1, s2, s3
+
+
+@reordered
+def _products_of_four(x: Any, z0: Any, z1: Any, z2: Any, z3: Any) -> Any:
+    """`_products` of loaded pixels for four z in one pass."""
+    s0 = x.dtype.type(0)
+    s1 = x.dtype.type(0)
+    s2 = x.dtype.type(0)
+    s3 = x.dtype.type(0)
+    for i in range(z0.shape[0]):
+        s0 += x[i] * (x[i] - z0[i])
+        s1 += x[i] * (x[i] - z1[i])
+        s2 += x[i] * (x[i] - z2[i])
+        s3 += x[i] * (x[i] - z3[i])
+    return s0, s1, s2, s3
 
 
 @plain
-def full_distances(images: Any, offset: Any, elements: Any, z: Any, distances: Any) -> None:
-    """Squared distances of whole images: distances[b, j] = |z_b - image_{elements[j]}|^2 in stored units.
+def full_distances(images: Any, offset: Any, elements: Any, z: Any, relative: Any, distances: Any) -> None:
+    """Squared distances of whole images: distances[b, j] = |z_b - image_{elements[j]}|^2 in stored units, less |z_b|^2 if relative[b].
 
     Args:
         images: (N, D) uint8 or float32.
         offset: real, what is subtracted from stored values.
         elements: (n,) indices.
-        z: (B, D rounded up to whole tiles) real, zeros at the end.
-        distances: (B, n) float64, result; the same for every batch size.
+        z: (B, D) real; doubled where relative.
+        relative: (B,) uint8.
+        distances: (B, n) float64, result; summed in `real` within tiles of 512 pixels, in float64 across them.
     """
-    batch, length = z.shape
-    dimension = images.shape[1]
-    whole = dimension // TILE * TILE
+    batch, dimension = z.shape
     zero = type(offset)(0)
-    x = scratch(1, length, z)[0]
-    sums = scratch(batch, LANES, np.empty(0, np.float64))
+    x = scratch(1, TILE, z)[0]
+    distances[:] = 0.0
     for j in range(elements.shape[0]):
         image = images[elements[j]]
-        sums[:] = 0.0
-        if batch == 1:
-            for start in range(0, whole, TILE):
-                _add_tile(image[start : start + TILE], offset, z[0, start : start + TILE], sums[0])
-            if whole < dimension:
-                _copy(image[whole:dimension], offset, x[whole:dimension])
-                _add_tile(x[whole:], zero, z[0, whole:], sums[0])
-        else:
-            _copy(image, offset, x[:dimension])
-            for b in range(batch):
-                for start in range(0, length, TILE):
-                    _add_tile(x[start : start + TILE], zero, z[b, start : start + TILE], sums[b])
-        for b in range(batch):
-            total = 0.0
-            for i in range(LANES):
-                total += sums[b, i]
-            distances[b, j] = total
+        for start in range(0, dimension, TILE):
+            stop = min(start + TILE, dimension)
+            if batch == 1:
+                if relative[0]:
+                    distances[0, j] += _products(image[start:stop], offset, z[0, start:stop])
+                else:
+                    distances[0, j] += _squares(image[start:stop], offset, z[0, start:stop])
+                continue
+            _copy(image[start:stop], offset, x[: stop - start])
+            b = 0
+            while b < batch:
+                if b + 4 <= batch and relative[b] == relative[b + 1] == relative[b + 2] == relative[b + 3]:
+                    z0, z1 = z[b, start:stop], z[b + 1, start:stop]
+                    z2, z3 = z[b + 2, start:stop], z[b + 3, start:stop]
+                    if relative[b]:
+                        s0, s1, s2, s3 = _products_of_four(x, z0, z1, z2, z3)
+                    else:
+                        s0, s1, s2, s3 = _squares_of_four(x, z0, z1, z2, z3)
+                    distances[b, j] += s0
+                    distances[b + 1, j] += s1
+                    distances[b + 2, j] += s2
+                    distances[b + 3, j] += s3
+                    b += 4
+                elif relative[b]:
+                    distances[b, j] += _products(x, zero, z[b, start:stop])
+                    b += 1
+                else:
+                    distances[b, j] += _squares(x, zero, z[b, start:stop])
+                    b += 1
 
 
 @plain

@@ -63,7 +63,8 @@ def _distances(source: Source, views: list[torch.Tensor], indices: np.ndarray) -
     images = np.asarray(source.images).reshape(len(source), -1)
     images.flags.writeable = False
     unit, offset = (127.5, 127.5) if images.dtype == np.uint8 else (1.0, 0.0)
-    z = [kernels.tiled((view.numpy() * unit).astype(np.float32)) for view in views]
+    z = [(view.numpy() * unit).astype(np.float32) for view in views]
+    absolute = np.zeros(len(views[0]), np.uint8)
     out = np.empty((len(views[0]), len(indices)))
 
     def work(number: int) -> None:
@@ -71,7 +72,7 @@ def _distances(source: Source, views: list[torch.Tensor], indices: np.ndarray) -
         parts = []
         for view in z:
             part = np.empty((len(view), len(indices[here])))
-            kernels.full_distances(images, np.float32(offset), indices[here], view, part)
+            kernels.full_distances(images, np.float32(offset), indices[here], view, absolute, part)
             parts.append(part)
         out[:, here] = np.minimum.reduce(parts) / unit**2
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["NumbaBackend"]
 
 CHUNK = 1024  # images; fixed, so that results do not depend on the number of threads
-SAMPLE = 256  # images that the mean for baselines is taken of; any mean would do
+SAMPLE = 32  # images that the mean square is taken of
 LOG2E = 1 / math.log(2)
 LOWEST = -126.0  # bits: weights below are 0
 TRUSTED_GAP = (
@@ -207,6 +207,9 @@ class _Program:
         self.z = self.with_flips(z.detach().double().numpy() * self.unit)
         self.scales = np.tile(LOG2E / (2 * sigma.numpy() ** 2 * self.unit**2), self.flips)
         self.log_priors = selection.log_priors * LOG2E
+        some = self.images[selection.indices[:: max(1, len(selection) // SAMPLE)]].astype(np.float64) - self.offset
+        # (flips B,): whether noise is most of the distances, sigma^2 against the images' mean square, in stored units
+        self.noisy = LOG2E / (2 * self.scales) >= (some**2).mean()
 
     def with_flips(self, images: np.ndarray) -> np.ndarray:
         """(B, C, H, W) -> (flips B, C, H, W): the images, then their mirror images."""
@@ -288,17 +291,10 @@ class _BoxProgram(_Program):
         self.shifts = (rows @ images @ columns.T).reshape(len(images), -1) * self.scales[:, None]
 
     def _baselines(self) -> np.ndarray:
-        """(flips B, plane): squared differences to a mean image where noise is what they are made of, else 0 (see `precision`)."""
-        some = self.selection.indices[:: max(1, len(self.selection) // SAMPLE)]
-        sample = self.images[some].astype(np.float64) - self.offset
-        if self.flips == 2:
-            mirrored = sample.reshape(len(sample), *self.z.shape[1:])[..., ::-1].reshape(sample.shape)
-            sample = np.concatenate([sample, mirrored])
-        mean, variance = sample.mean(0), sample.var(0).mean()
-        noise = LOG2E / (2 * self.scales)  # sigma^2 in stored units
+        """(flips B, plane): squared distances to the middle of the scale where noise is most of them, else 0 (see `precision`)."""
         planes = np.zeros((len(self.z), self.geometry.plane))
-        squares = (self.z.reshape(len(self.z), *mean.shape) - mean) ** 2
-        planes[:, : mean.shape[1]] = np.where((noise >= variance)[:, None], squares.sum(1), 0)
+        squares = (self.z**2).sum(1).reshape(len(self.z), -1)
+        planes[:, : squares.shape[1]] = np.where(self.noisy[:, None], squares, 0)
         return planes
 
     def _arguments(
@@ -469,10 +465,12 @@ class _FullProgram(_Program):
         super().__init__(collection, z, sigma, selection)
         self.flat = self.images.reshape(len(self.images), -1)
         self.points = self.z.reshape(len(self.z), -1)
+        # (flips B, 1), base 2: what relative distances take from every logit
+        self.shifts = (np.where(self.noisy, (self.points**2).sum(1), 0) * self.scales)[:, None]
         self._logits: np.ndarray | None = None
 
     def logits(self) -> np.ndarray:
-        """(flips B, n) base 2, float64; from float64 distances where they matter and float32 would not do."""
+        """(flips B, n) base 2, float64, relative to `shifts`; from float64 distances where they matter and float32 would not do."""
         if self._logits is None:
             everyone = np.arange(len(self.z))
             values = self._distances(everyone, np.arange(len(self.selection)), np.float32)
@@ -487,14 +485,15 @@ class _FullProgram(_Program):
         return self._logits
 
     def _distances(self, batch: np.ndarray, elements: np.ndarray, real: type) -> np.ndarray:
-        z = kernels.tiled(self.points[batch].astype(real))
+        relative = self.noisy[batch]
+        z = (self.points[batch] * np.where(relative, 2, 1)[:, None]).astype(real)
         chunks = _chunks(elements)
         distances = np.empty((len(batch), len(elements)))
 
         def work(number: int) -> np.ndarray:
             part = np.empty((len(batch), len(chunks[number])))
             indices = self.selection.indices[chunks[number]]
-            kernels.full_distances(self.flat, real(self.offset), indices, z, part)
+            kernels.full_distances(self.flat, real(self.offset), indices, z, relative.astype(np.uint8), part)
             return part
 
         for number, part in enumerate(in_order(work, len(chunks))):
@@ -503,7 +502,8 @@ class _FullProgram(_Program):
 
     def normalisers(self) -> np.ndarray:
         """Phase 1: (B, 1) natural log-normalisers."""
-        return self.relative_normalisers().natural()
+        found = self.relative_normalisers()
+        return _Normalisers(found.highest - self.shifts[: self.batch], found.mass).natural()
 
     def relative_normalisers(self) -> _Normalisers:
         logits = self.logits()
@@ -515,7 +515,7 @@ class _FullProgram(_Program):
 
     def numerator(self, log_normalisers: np.ndarray) -> np.ndarray:
         """Phase 2: (B, C, H, W) in the working scale, from (B, 1) natural log-normalisers."""
-        return self.relative_numerator(_Normalisers.of_natural(log_normalisers))
+        return self.relative_numerator(_Normalisers.of_natural(log_normalisers + self.shifts[: self.batch] / LOG2E))
 
     def both_phases(self) -> np.ndarray:
         return self.relative_numerator(self.relative_normalisers())

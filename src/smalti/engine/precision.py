@@ -5,8 +5,8 @@ share the posterior: those whose logits are close to the largest. So the size of
 `TOLERATED`, float32 is accurate enough; where it is not, the distances are computed again in float64. The decision is taken for each z by
 itself, so that it cannot depend on the batch.
 
-At high noise all distances are large, and nearly equal: the noise. Window sums are therefore taken of differences *less a baseline*, the
-squared difference to the mean image, which cancels from every posterior; that leaves little for float32 to round.
+At high noise all distances are large, and nearly equal: the noise. There they are taken *less a baseline*, the squared distance to the
+middle of the scale, which is the same for all images and cancels from every posterior; that leaves little for float32 to round.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ __all__ = ["FULL_ERROR", "PRODUCT_ERROR", "TOLERATED", "WINDOW_ERROR", "double"]
 TOLERATED = 4e-5  # in a logit; two elements that share a posterior then move the composite by less than that
 WINDOW_ERROR = 2.0**-23  # relative, of window sums by doubling in float32
 PRODUCT_ERROR = 2.0**-22  # the same of window sums as float32 matrix products
-FULL_ERROR = 2.0**-26  # the same of whole-image distances: eight terms in float32, their sums in float64
+FULL_ERROR = (
+    2.0**-23
+)  # the same of whole-image distances; where float64 is needed, few images are near enough to matter
 
 Largest = TypeVar("Largest", np.ndarray, torch.Tensor)
 

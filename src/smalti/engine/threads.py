@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from smalti.core.errors import InputError
-from smalti.core.validation import check_integer
+from smalti.core.validation import check_count
 
 __all__ = ["get_threads", "in_order", "set_threads"]
 
@@ -36,9 +36,7 @@ def get_threads() -> int:
 def set_threads(count: int | None) -> None:
     """Set the number of threads; None goes back to the default."""
     global _threads
-    if count is not None and check_integer("the number of threads", count) < 1:
-        raise InputError(f"the number of threads must be at least 1, not {count}")
-    _threads = count
+    _threads = None if count is None else check_count("the number of threads", count)
 
 
 def in_order(work: Callable[[int], T], count: int) -> Iterator[T]:

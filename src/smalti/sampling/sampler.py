@@ -15,8 +15,7 @@ import torch
 from smalti.core.errors import InputError
 from smalti.core.noise import standard_normal
 from smalti.core.progress import progress as show_progress
-from smalti.core.validation import check_labels, check_z
-from smalti.sampling.counts import check_count
+from smalti.core.validation import check_count, check_labels, check_z
 from smalti.sampling.result import SampleResult
 from smalti.sampling.schedules import check_sigmas, sampling_sigmas
 from smalti.sampling.solvers import Solver, find_solver

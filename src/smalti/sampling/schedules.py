@@ -8,7 +8,7 @@ import torch
 
 from smalti.core.errors import InputError
 from smalti.core.schedule import edm_sigmas
-from smalti.sampling.counts import check_count
+from smalti.core.validation import check_count
 
 __all__ = ["check_sigmas", "sampling_sigmas"]
 

@@ -63,5 +63,5 @@ def find_solver(name: str | Solver) -> Solver:
     if name in SOLVERS:
         return SOLVERS[name]
     near = difflib.get_close_matches(str(name), SOLVERS, n=1, cutoff=0.3)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise InputError(f"no solver is called {name!r}; {hint}(solvers: {', '.join(sorted(SOLVERS))})")
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise InputError(f"no solver is called {name!r}{hint} (solvers: {', '.join(sorted(SOLVERS))})")

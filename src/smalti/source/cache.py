@@ -83,9 +83,11 @@ class Store:
     def give_up(self, error: OSError) -> None:
         """Warn once that the cache cannot be written, remove what is there, and go on in memory."""
         reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         warnings.warn(
             f"{self.what} is not cached in {cache_root()} ({reason}); "
-            "it stays in memory and is decoded again next time",
+            "it stays in memory and is decoded again next time; "
+            f"set SMALTI_CACHE to a folder {'with room' if full else 'that can be written'}",
             stacklevel=2,
         )
         self.discard()

@@ -16,6 +16,7 @@ __all__ = ["DECODING_RULE", "DECODING_VERSION", "EXTENSIONS", "decode", "decoder
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 MAX_PIXELS = 64_000_000  # an image; a larger one is taken for a decompression bomb
+_TOO_LARGE = f"it has more than {MAX_PIXELS // 10**6} million pixels, so scale it down"
 
 DECODING_RULE = (
     "EXIF orientation applied; first frame of animations; palette to RGB; alpha composited over white; CMYK, YCbCr, "
@@ -58,9 +59,11 @@ def decode(data: bytes, resolution: tuple[int, int] | None = None) -> np.ndarray
     try:
         with Image.open(io.BytesIO(data), formats=decoder_formats()) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} is more than {MAX_PIXELS // 10**6} million pixels")
+                raise ValueError(_TOO_LARGE)
             image.load()
             pixels = _pixels(_upright(image))
+    except Image.DecompressionBombError:  # Pillow's own limit is a higher one, but comes before ours
+        raise ValueError(_TOO_LARGE) from None
     except UnidentifiedImageError:
         raise ValueError("not a readable image" if data else "the file is empty") from None
     planes = np.ascontiguousarray(pixels.transpose(2, 0, 1)) if pixels.ndim == 3 else pixels[None]

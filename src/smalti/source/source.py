@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from smalti.core.errors import InputError
 from smalti.source.checks import blocks, check_dtype, check_finite, check_images_shape, check_labels_array
 from smalti.source.memory import allocate
 from smalti.source.opening import open_stored
+from smalti.source.scale import beyond_the_scale, scale_warning
 from smalti.source.selecting import class_indices, limit_indices, to_indexer
 from smalti.source.stored import Origin
 
@@ -108,7 +110,7 @@ class Source:
         Accepted are a folder or .zip of images (its top-level folders are classes when all images are in one), an EDM
         data set (dataset.json), a .npy or .npz array, the CIFAR-10 python archive or its folder (training batches
         only), and the name "digits" for the embedded 8 x 8 digits. What exists as a path is a path; only what does not
-        is a name.
+        is a name. Float images far outside the working scale are warned of.
 
         Args:
             path_or_name: the data set.
@@ -133,7 +135,11 @@ class Source:
         if classes is not None:
             source = source.subset(class_indices(source.labels, source.class_names, classes))
         chosen = None if limit is None else limit_indices(len(source), limit)
-        return source if chosen is None else source.subset(chosen)
+        source = source if chosen is None else source.subset(chosen)
+        if beyond_the_scale(source.images):
+            low, high = source.stored_range()
+            warnings.warn(scale_warning(str(path_or_name), float(low.min()), float(high.max())), stacklevel=2)
+        return source
 
     def __len__(self) -> int:
         return int(self.images.shape[0])

@@ -28,12 +28,16 @@ def denoise(
     level: Annotated[
         int | None,
         typer.Option(
-            help="Noise level 0 (sigma 80) to 17 (0.002) of the EDM schedule.", rich_help_panel=options.METHOD
+            help="Noise level 0 (sigma 80) to 17 (0.002) of the EDM schedule; this or --sigma.",
+            rich_help_panel=options.METHOD,
         ),
     ] = None,
     sigma: Annotated[
         float | None,
-        typer.Option(help="Noise level in the working scale (images in [-1, 1]).", rich_help_panel=options.METHOD),
+        typer.Option(
+            help="Noise level in the working scale (images in [-1, 1]); this or --level.",
+            rich_help_panel=options.METHOD,
+        ),
     ] = None,
     n: Annotated[
         int | None,
@@ -55,6 +59,8 @@ def denoise(
     debug: options.Debug = False,
 ) -> None:
     """Add noise to images of the data (or take noisy ones from a file) and denoise them.
+
+    Exactly one of --level and --sigma is required, with --input too: it is the level of the noise in those images.
 
     Writes denoised.npz (z, x0, sigma; clean and indices where known), denoised.png and run.json into the --out folder,
     whose path is the last line on stdout.

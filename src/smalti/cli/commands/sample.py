@@ -33,8 +33,8 @@ def sample(
         typer.Option(help="Solver steps; one is a single jump from sigma_max to 0.", rich_help_panel=options.METHOD),
     ] = 18,
     solver: Annotated[
-        str, typer.Option(help="heun (second order) or euler (first).", rich_help_panel=options.METHOD)
-    ] = "heun",
+        options.Solver, typer.Option(help="Second order (heun) or first (euler).", rich_help_panel=options.METHOD)
+    ] = options.Solver.HEUN,
     seed: options.Seed = None,
     init: Annotated[
         Path | None,
@@ -76,7 +76,7 @@ def sample(
         backend=backend.value if backend else None,
         n=n,
         steps=steps,
-        solver=solver,
+        solver=solver.value,
         seed=seed,
         init=init,
         labels=labels,

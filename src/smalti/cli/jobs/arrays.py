@@ -34,6 +34,8 @@ def load_z(path: Path, shape: tuple[int, int, int]) -> tuple[torch.Tensor, str]:
     except OSError as error:
         raise from_os_error(error, f"read {path}") from error
     except (ValueError, EOFError) as error:
+        if str(error).startswith("Object arrays"):
+            raise InputError(f"{path} holds Python objects; save an array of floating numbers instead") from error
         raise InputError(f"{path} is not a .npy file of numbers; write it with numpy.save") from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path} is a .npz archive; save the one array with numpy.save")

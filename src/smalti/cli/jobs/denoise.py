@@ -10,21 +10,21 @@ import numpy as np
 import torch
 
 from smalti import denoisers
-from smalti.cli.boundary import InterruptedRunError
 from smalti.cli.jobs.arrays import load_z
-from smalti.cli.jobs.batches import Arrays, run_batches
+from smalti.cli.jobs.batches import Arrays, interrupted_run, run_batches
 from smalti.cli.jobs.data import DataOptions, open_source
 from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.labels import parse_labels
 from smalti.cli.jobs.parameters import denoiser_class, parse_parameters
-from smalti.cli.jobs.run_folder import RECORD, RunFolder, save_npz
+from smalti.cli.jobs.run_folder import RunFolder, save_npz
+from smalti.cli.words import counted
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.core.noise import standard_normal
 from smalti.core.schedule import edm_sigmas
+from smalti.core.validation import check_count
 from smalti.report.pictures import NOISY_NOTE, aligned_rows, save_png, sigma_caption
 from smalti.report.pixels import shown_noisy
-from smalti.sampling.counts import check_count
 from smalti.source import Source
 
 __all__ = ["DenoiseJob", "run_denoise"]
@@ -68,44 +68,40 @@ def run_denoise(job: DenoiseJob) -> Path:
     standard_normal(job.seed or 0, (), (1,))  # a bad seed is said before the data is opened
     kind = denoiser_class(job.denoiser)
     parameters = parse_parameters(kind, job.parameters, job.backend)
-    folder = RunFolder(job.out, (ARRAYS, PICTURE), job.overwrite, job.resume)
-
-    source = open_source(job.data)
-    inputs = (
-        _from_file(job.input, n, source)
-        if job.input
-        else _from_data(source, n or min(16, len(source)), job.seed or 0, sigma)
-    )
-    total = len(inputs)
-    denoiser = denoisers.create(job.denoiser, source, **parameters)
-    labels = parse_labels(job.labels, total, source.class_names, denoiser.num_classes)
-    identity = {
-        "command": "denoise",
-        "data": data_identity(source),
-        "denoiser": {"name": job.denoiser, "parameters": parameters},
-        "sigma": sigma,
-        "n": total,
-        "seed": inputs.seed,
-        "input": inputs.digest,
-        "labels": labels,
-        "batch_size": batch_size,
-        "versions": versions(),
-    }
-    if folder.start(
-        identity, total, {"command": "denoise", "data": source.name, "level": job.level, "seed": inputs.seed}
-    ):
-        return folder.path
-    compute = _compute(denoiser, inputs, sigma, labels)
-    arrays, done, interrupted = run_batches(folder, total, batch_size, compute, "denoising")
-    if done:
-        _write(folder.path, arrays, sigma, job.denoiser, total)
-    folder.finish(done)
-    if interrupted:
-        raise InterruptedRunError(
-            f"interrupted: {done} of {total} images are kept in {folder.path} ({RECORD} says partial); "
-            "the same command with --resume goes on"
+    with RunFolder(job.out, (ARRAYS, PICTURE), job.overwrite, job.resume) as folder:
+        source = open_source(job.data)
+        inputs = (
+            _from_file(job.input, n, source)
+            if job.input
+            else _from_data(source, n or min(16, len(source)), job.seed or 0, sigma)
         )
-    return folder.path
+        total = len(inputs)
+        denoiser = denoisers.create(job.denoiser, source, **parameters)
+        labels = parse_labels(job.labels, total, source.class_names, denoiser.num_classes)
+        identity = {
+            "command": "denoise",
+            "data": data_identity(source),
+            "denoiser": {"name": job.denoiser, "parameters": parameters},
+            "sigma": sigma,
+            "n": total,
+            "seed": inputs.seed,
+            "input": inputs.digest,
+            "labels": labels,
+            "batch_size": batch_size,
+            "versions": versions(),
+        }
+        if folder.start(
+            identity, total, {"command": "denoise", "data": source.name, "level": job.level, "seed": inputs.seed}
+        ):
+            return folder.path
+        compute = _compute(denoiser, inputs, sigma, labels)
+        arrays, done, interrupted = run_batches(folder, total, batch_size, compute, "denoising")
+        if done:
+            _write(folder.path, arrays, sigma, job.denoiser, total)
+        folder.finish(done)
+        if interrupted:
+            raise interrupted_run(folder, done, total, "image")
+        return folder.path
 
 
 def _sigma(job: DenoiseJob) -> float:
@@ -140,14 +136,14 @@ class _Inputs:
 def _from_file(path: Path, n: int | None, source: Source) -> _Inputs:
     z, digest = load_z(path, source.shape)
     if n not in (None, len(z)):
-        raise InputError(f"-n is {n} but {path} holds {len(z)} images; leave -n out")
+        raise InputError(f"-n is {n} but {path} holds {counted(len(z), 'image')}; leave -n out")
     return _Inputs(z, digest=digest)
 
 
 def _from_data(source: Source, n: int, seed: int, sigma: float) -> _Inputs:
     """n images evenly spaced, image j with noise (seed, j); z is float32: what is stored is what is denoised."""
     if n > len(source):
-        raise InputError(f"-n is {n} but the data has {len(source)} images; give at most that")
+        raise InputError(f"-n is {n} but the data has {counted(len(source), 'image')}; give at most that")
     indices = np.arange(n, dtype=np.int64) * len(source) // n
     clean = source.working(indices)
     z = clean.double() + sigma * standard_normal(seed, range(n), source.shape)

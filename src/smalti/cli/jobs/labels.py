@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+from smalti.cli.words import counted
 from smalti.core.errors import InputError
 
 __all__ = ["parse_labels"]
@@ -30,7 +31,7 @@ def parse_labels(
         raise InputError("--labels was given, but the denoiser has no classes; use data with classes or leave it out")
     chosen = [_class(word.strip(), class_names or (), num_classes) for word in text.split(",")]
     if len(chosen) > n:
-        raise InputError(f"--labels has {len(chosen)} entries for {n} images; give at most {n}")
+        raise InputError(f"--labels has {len(chosen)} entries for {counted(n, 'image')}; give at most {n}")
     return [chosen[j % len(chosen)] for j in range(n)]
 
 

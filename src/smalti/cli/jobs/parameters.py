@@ -14,6 +14,8 @@ from smalti.core.errors import InputError
 
 __all__ = ["denoiser_class", "parse_parameters"]
 
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
 
 def denoiser_class(name: str) -> type[Denoiser]:
     """The registered denoiser called `name`; InputError with the nearest name if there is none."""
@@ -66,15 +68,12 @@ def _value(owner: str, name: str, text: str, hint: Any) -> Any:
             return read(text)
         except ValueError:
             continue
-    wanted = (
-        hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "").replace("collections.abc.", "")
-    )
-    raise InputError(f"{owner}: {name} cannot be {text!r}; it takes {wanted}")
+    raise InputError(f"{owner}: {name} cannot be {text!r}; it takes {_in_words(hint)}")
 
 
 def _readers(hint: Any) -> list[Any]:
     """Functions that read text as one of the types in `hint`, most specific first."""
-    choices = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    choices = _choices(hint)
     allowed = set(choices)
     anything = Any in allowed
     readers: list[Any] = []
@@ -97,6 +96,25 @@ def _readers(hint: Any) -> list[Any]:
     if anything or str in allowed:
         readers.append(str)
     return readers
+
+
+def _in_words(hint: Any) -> str:
+    """What may be typed for `hint`; types that cannot be typed (tensors) are left out."""
+    choices, words = _choices(hint), []
+    for choice in choices:
+        if typing.get_origin(choice) is typing.Literal:
+            words += [str(value) for value in typing.get_args(choice)]
+        elif _is_list(choice):
+            kind = "whole numbers" if int in typing.get_args(choice) else "numbers"
+            words.append(f"{kind} separated by commas")
+        elif choice in _WORDS and not (choice is int and float in choices):
+            words.append(_WORDS[choice])
+    words += ["none"] if type(None) in choices else []
+    return ", ".join(words[:-1]) + f"{',' * ('none' in words)} or {words[-1]}" if len(words) > 1 else words[0]
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
 
 
 def _none(text: str) -> None:

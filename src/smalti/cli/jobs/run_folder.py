@@ -2,6 +2,7 @@
 
     run.json    what was run, "status": "partial" or "complete", how many of how many are done
     .parts/     one file per finished batch, named by the run's key and the images it holds; removed at the end
+    .lock       held by the process that writes
 
 The key is a hash of everything that determines the results. Every file is written whole or not at all, so after a
 kill -9 the parts on disk are exactly the finished batches, and going on from them gives the same bytes as never having
@@ -19,11 +20,13 @@ import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from smalti.core.errors import InputError, from_os_error
+from smalti.cli.jobs.lock import FolderLock
+from smalti.core.errors import InputError, NoRoomError, from_os_error
 from smalti.core.files import atomic_write
 
 __all__ = ["RECORD", "RunFolder", "save_npz"]
@@ -32,7 +35,7 @@ RECORD, PARTS = "run.json", ".parts"
 
 
 class RunFolder:
-    """One run's folder.
+    """One run's folder; used in a `with` block, from `start` to whose end no other process may write into it.
 
     Args:
         path: the folder; made when the first file is written.
@@ -41,7 +44,8 @@ class RunFolder:
         resume: go on with a run of the same command that is there.
 
     Raises:
-        InputError: both overwrite and resume; a path that is no folder; results that are there and neither was given.
+        InputError: both overwrite and resume; a path that is no folder; results that are there and neither was given;
+            another process that writes there.
     """
 
     def __init__(self, path: Path, files: Sequence[str], overwrite: bool = False, resume: bool = False) -> None:
@@ -52,12 +56,25 @@ class RunFolder:
         self.path, self.files = path, tuple(files)
         self.overwrite, self.resume = overwrite, resume
         self._record: dict[str, Any] = {}
-        found = self._found()
-        if found and not (overwrite or resume):
-            raise InputError(
-                f"{path} already has results ({found[0].name}); choose another --out, or --overwrite to replace them"
-                + (", or --resume to go on" if self._stored().get("status") == "partial" else "")
-            )
+        self._lock = FolderLock(path)
+        self._lock.check()
+        self._refuse_results()
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+        if isinstance(error, NoRoomError):
+            raise NoRoomError(error.problem, error.remedy, self.again()) from error
+
+    def again(self) -> str:
+        """What to do after this run has ended early."""
+        if not self._found():
+            return "run the same command again"
+        return "run the same command with --resume" + (" instead of --overwrite" if self.overwrite else "")
 
     def start(self, identity: Mapping[str, Any], total: int, about: Mapping[str, Any]) -> bool:
         """Begin or go on.
@@ -71,15 +88,18 @@ class RunFolder:
             Whether the run was complete already, so that nothing is left to do.
 
         Raises:
-            InputError: --resume of a run whose identity differs (says in what).
+            InputError: --resume of a run whose identity differs (says in what); another process that writes there, or
+                that has written there in the meantime.
         """
+        self._lock.acquire()
+        self._refuse_results()
         stored = self._stored()
         plain = json.loads(json.dumps(identity))
         key = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
         self._record = {**about, "status": "partial", "done": 0, "total": total, "key": key, "determined_by": plain}
-        if self.overwrite:
+        if self.overwrite or not self._found():
             self._clear()
-        elif self._found():
+        else:
             if not stored:
                 raise InputError(f"cannot resume: {self.path / RECORD} is missing or damaged; --overwrite starts again")
             if stored.get("key") != key:
@@ -116,8 +136,21 @@ class RunFolder:
     def _part(self, low: int, high: int) -> Path:
         return self.path / PARTS / f"{self._record['key'][:16]}-{low:07d}-{high:07d}.npz"
 
+    def _refuse_results(self) -> None:
+        found = self._found()
+        if found and not (self.overwrite or self.resume):
+            raise InputError(
+                f"{self.path} already has results ({found[0].name}); choose another --out, or --overwrite to replace "
+                "them" + (", or --resume to go on" if self._stored().get("status") == "partial" else "")
+            )
+
     def _found(self) -> list[Path]:
-        return [p for p in (self.path / name for name in (RECORD, *self.files, PARTS)) if p.exists()]
+        """The results that are there; the record alone is none if its run was stopped before the first part."""
+        found = [path for path in (self.path / name for name in self.files) if path.exists()]
+        found += sorted((self.path / PARTS).glob("*.npz"))[:1]
+        record = self.path / RECORD
+        counts = record.exists() and (found or self._stored().get("status") != "partial")
+        return [record, *found] if counts else found
 
     def _stored(self) -> dict[str, Any]:
         try:

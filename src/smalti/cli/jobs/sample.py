@@ -10,21 +10,21 @@ import numpy as np
 import torch
 
 from smalti import denoisers
-from smalti.cli.boundary import InterruptedRunError
 from smalti.cli.jobs.arrays import load_z
-from smalti.cli.jobs.batches import Arrays, run_batches
+from smalti.cli.jobs.batches import Arrays, interrupted_run, run_batches
 from smalti.cli.jobs.data import DataOptions, open_source
 from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.labels import parse_labels
 from smalti.cli.jobs.neighbours import Neighbours, find_neighbours
 from smalti.cli.jobs.parameters import denoiser_class, parse_parameters
-from smalti.cli.jobs.run_folder import RECORD, RunFolder, save_npz
+from smalti.cli.jobs.run_folder import RunFolder, save_npz
+from smalti.cli.words import counted
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.core.noise import standard_normal
+from smalti.core.validation import check_count
 from smalti.report.pictures import grid, samples_with_neighbours, save_png, trajectory_strip
 from smalti.sampling import SampleResult, find_solver, initial_noise, sample, sampling_sigmas
-from smalti.sampling.counts import check_count
 from smalti.source import Source
 
 __all__ = ["SampleJob", "run_sample"]
@@ -74,44 +74,40 @@ def run_sample(job: SampleJob) -> Path:
     standard_normal(job.seed or 0, (), (1,))  # a bad seed is said before the data is opened
     kind = denoiser_class(job.denoiser)
     parameters = parse_parameters(kind, job.parameters, job.backend)
-    folder = RunFolder(job.out, (ARRAYS, SAMPLES, NEIGHBOURS, TRAJECTORIES), job.overwrite, job.resume)
-
-    source = open_source(job.data)
-    init, digest = load_z(job.init, source.shape) if job.init else (None, None)
-    if init is not None and n not in (None, len(init)):
-        raise InputError(f"-n is {n} but {job.init} holds {len(init)} images; leave -n out")
-    total = (n or 16) if init is None else len(init)
-    seed = None if init is not None else job.seed or 0
-    start = _start(init, seed, source.shape, float(sigmas[0]))
-    denoiser = denoisers.create(job.denoiser, source, **parameters)
-    labels = parse_labels(job.labels, total, source.class_names, denoiser.num_classes)
-    identity = {
-        "command": "sample",
-        "data": data_identity(source),
-        "denoiser": {"name": job.denoiser, "parameters": parameters},
-        "n": total,
-        "solver": job.solver,
-        "sigmas": sigmas.tolist(),
-        "seed": seed,
-        "init": digest,
-        "labels": labels,
-        "keep_states": job.keep_states,
-        "batch_size": batch_size,
-        "versions": versions(),
-    }
-    if folder.start(identity, total, {"command": "sample", "data": source.name, "seed": seed}):
+    with RunFolder(job.out, (ARRAYS, SAMPLES, NEIGHBOURS, TRAJECTORIES), job.overwrite, job.resume) as folder:
+        source = open_source(job.data)
+        init, digest = load_z(job.init, source.shape) if job.init else (None, None)
+        if init is not None and n not in (None, len(init)):
+            raise InputError(f"-n is {n} but {job.init} holds {counted(len(init), 'image')}; leave -n out")
+        total = (n or 16) if init is None else len(init)
+        seed = None if init is not None else job.seed or 0
+        start = _start(init, seed, source.shape, float(sigmas[0]))
+        denoiser = denoisers.create(job.denoiser, source, **parameters)
+        labels = parse_labels(job.labels, total, source.class_names, denoiser.num_classes)
+        identity = {
+            "command": "sample",
+            "data": data_identity(source),
+            "denoiser": {"name": job.denoiser, "parameters": parameters},
+            "n": total,
+            "solver": job.solver,
+            "sigmas": sigmas.tolist(),
+            "seed": seed,
+            "init": digest,
+            "labels": labels,
+            "keep_states": job.keep_states,
+            "batch_size": batch_size,
+            "versions": versions(),
+        }
+        if folder.start(identity, total, {"command": "sample", "data": source.name, "seed": seed}):
+            return folder.path
+        compute = _compute(job, denoiser, source, sigmas, start, labels)
+        arrays, done, interrupted = run_batches(folder, total, batch_size, compute, "sampling", job.steps)
+        if done:
+            _write(folder.path, arrays, source, sigmas, seed, job, total)
+        folder.finish(done)
+        if interrupted:
+            raise interrupted_run(folder, done, total, "sample")
         return folder.path
-    compute = _compute(job, denoiser, source, sigmas, start, labels)
-    arrays, done, interrupted = run_batches(folder, total, batch_size, compute, "sampling", job.steps)
-    if done:
-        _write(folder.path, arrays, source, sigmas, seed, job, total)
-    folder.finish(done)
-    if interrupted:
-        raise InterruptedRunError(
-            f"interrupted: {done} of {total} samples are kept in {folder.path} ({RECORD} says partial); "
-            "the same command with --resume goes on"
-        )
-    return folder.path
 
 
 def _start(
@@ -177,7 +173,9 @@ def _write(
     images = arrays["images"]
     found = Neighbours(*(arrays[f"neighbour_{name}"][:COMPARED] for name in ("indices", "distances", "flipped")))
     save_png(grid(images[:PICTURED], title=f"{job.denoiser}: {_some(min(done, PICTURED), total)}"), path / SAMPLES)
-    title = f"{job.denoiser}: {_some(min(done, COMPARED), total)} and their nearest training images"
+    # Labelled samples are compared with all classes: a copy is a copy, whatever its class.
+    nearest = "its nearest training image" if job.labels is None else "the nearest among all training images"
+    title = f"{job.denoiser}: {_some(min(done, COMPARED), total)}, each with {nearest}"
     save_png(
         samples_with_neighbours(images[:COMPARED], found.images(source), found.distances, title=title),
         path / NEIGHBOURS,
@@ -188,4 +186,4 @@ def _write(
 
 
 def _some(shown: int, total: int) -> str:
-    return f"{total} samples" if shown == total else f"{shown} of {total} samples"
+    return ("" if shown == total else f"{shown} of ") + counted(total, "sample")

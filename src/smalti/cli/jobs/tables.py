@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from smalti import denoisers
+from smalti.cli.words import counted
 
 __all__ = ["denoiser_list", "info_rows", "print_denoisers", "print_info"]
 
@@ -41,7 +42,7 @@ def info_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     cache = facts["cache"]
     rows = [
         ("data", facts["name"] or "unnamed"),
-        ("read from", f"{facts['path']} ({facts['format']})" if facts["path"] else "memory"),
+        ("read from", _origin(facts)),
         ("images", str(facts["count"]) + (", each with its mirror image" if facts["hflip"] else "")),
         ("size", f"{size['height']} x {size['width']} (height x width)"),
         ("channels", str(facts["channels"])),
@@ -60,10 +61,18 @@ def info_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     named = [
         f"{c['number']} {c['name']}" if c["name"] not in (None, str(c["number"])) else str(c["number"]) for c in classes
     ]
-    rows += _listed("classes", [f"{name}: {c['count']} images" for name, c in zip(named, classes, strict=True)])
+    rows += _listed(
+        "classes", [f"{name}: {counted(c['count'], 'image')}" for name, c in zip(named, classes, strict=True)]
+    )
     rows += [("", f"{without} more without images")] if without else []
     rows += _listed("skipped", [f"{entry['file']}: {entry['reason']}" for entry in facts["skipped"]])
     return rows
+
+
+def _origin(facts: Mapping[str, Any]) -> str:
+    if facts["format"] == "digits":
+        return "the embedded digits"
+    return f"{facts['path']} ({facts['format']})" if facts["path"] else "memory"
 
 
 def _listed(name: str, lines: list[str]) -> list[tuple[str, str]]:
