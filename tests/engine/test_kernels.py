@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smalti.engine import kernels
-from smalti.engine.exp2 import exp2
+from smalti.engine.compiled import kernels
+from smalti.engine.compiled.exp2 import exp2
 
 
 @numba.njit

@@ -58,7 +58,7 @@ def nearest(
 
 def _distances(source: Source, views: list[torch.Tensor], indices: np.ndarray) -> np.ndarray:
     """(B, len(indices)) float64, summed in float32 tiles; the smaller over the views."""
-    from smalti.engine import kernels
+    from smalti.engine.compiled import kernels
 
     images = np.asarray(source.images).reshape(len(source), -1)
     images.flags.writeable = False

@@ -13,7 +13,8 @@ after the last one, are meaningless and get no weight. The composite's weights a
 Logits are in base 2: l = log2(prior) - S * scale with scale = log2(e) / (2 sigma^2), in the units of the stored images, uint8 ones
 about their middle: u - 127.5. `real` is float32, or float64 where float32 distances would not do: the type of the arrays decides.
 
-All kernels are in one file on purpose: Numba's cache of compiled code notices changes in the file of a function, not of those it calls.
+All kernels are in one file on purpose: Numba's cache of compiled code notices changes in the file of a function, not of those it calls
+(so touch this file after a change of `exp2`).
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from smalti.engine.exp2 import SMALLEST as _SMALLEST
-from smalti.engine.exp2 import exp2
+from smalti.engine.compiled.exp2 import SMALLEST as _SMALLEST
+from smalti.engine.compiled.exp2 import exp2
 
 __all__ = [
     "box_covariance",

@@ -1,0 +1,211 @@
+"""Both phases, and derivatives, for grids of boxes (`Crops`, `Centred`): box sums over every image."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from smalti.engine.compiled import kernels
+from smalti.engine.compiled.geometry import Geometry
+from smalti.engine.compiled.memory import aligned, aligned_copy
+from smalti.engine.compiled.normalisers import LOG2E, Normalisers
+from smalti.engine.compiled.program import Program, chunks_of
+from smalti.engine.elements import Selection
+from smalti.engine.precision import WINDOW_ERROR, double
+from smalti.engine.threads import in_order
+
+if TYPE_CHECKING:
+    from smalti.engine.collection import PosteriorMeanCollection
+
+__all__ = ["BoxProgram"]
+
+# bits: a float32 error below this cannot turn a weight that underflows (126 bits) into one that matters
+TRUSTED_GAP = 40.0
+
+
+class BoxProgram(Program):
+    def __init__(
+        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+    ) -> None:
+        super().__init__(collection, z, sigma, selection)
+        box, reply = collection.queries.boxes(collection.shape), collection.responses.boxes(collection.shape)
+        assert box is not None
+        assert reply is not None
+        self.geometry = Geometry(box, reply, collection.shape)
+        # from phase 1 to phase 2: which images weigh anything
+        self.alive = np.ones((len(self.z), len(selection)), np.uint8)
+        self.baselines = self._baselines()
+        factors = collection.queries.factors(collection.shape)
+        assert factors is not None
+        rows, columns = (factor.numpy() for factor in factors)
+        images = self.baselines[:, : self.z[0, 0].size].reshape(-1, *self.z.shape[2:])
+        # (flips B, K), base 2: what the baseline takes from every logit
+        self.shifts = (rows @ images @ columns.T).reshape(len(images), -1) * self.scales[:, None]
+
+    def _baselines(self) -> np.ndarray:
+        """(flips B, plane): squared distances to the middle of the scale where noise is most of them, else 0 (see `precision`)."""
+        planes = np.zeros((len(self.z), self.geometry.plane))
+        squares = (self.z**2).sum(1).reshape(len(self.z), -1)
+        planes[:, : squares.shape[1]] = np.where(self.noisy[:, None], squares, 0)
+        return planes
+
+    def _arguments(
+        self, batch: np.ndarray, chosen: np.ndarray, real: type, z: np.ndarray, baselines: np.ndarray
+    ) -> tuple:
+        """What every kernel takes first."""
+        return (
+            self.images,
+            real(self.offset),
+            self.selection.indices[chosen],
+            self.log_priors[chosen].astype(real),
+            z,
+            baselines,
+            self.scales[batch].astype(real),
+            self.geometry.layout,
+        )
+
+    def _inputs(self, batch: np.ndarray, real: type) -> tuple[np.ndarray, np.ndarray]:
+        return self.geometry.planes(self.z[batch], real), aligned_copy(self.baselines[batch], real)
+
+    def normalisers(self) -> np.ndarray:
+        """Phase 1: (B, K) natural log-normalisers."""
+        found = self.relative_normalisers()
+        return Normalisers(found.highest - self._own(self.shifts), found.mass).natural()
+
+    def _own(self, values: np.ndarray) -> np.ndarray:
+        """The part of (flips B, ...) that belongs to the z themselves."""
+        return values[: self.batch]
+
+    def relative_normalisers(self) -> Normalisers:
+        """Phase 1, relative to the baseline: (B, K); float64 distances where float32 would not do."""
+        everything = np.arange(len(self.selection))
+        shape = len(self.z), self.geometry.box.rows * self.geometry.box.columns
+        found = Normalisers(np.empty(shape), np.empty(shape))
+        self._phase_one(np.arange(len(self.z)), everything, np.float32, found)
+        largest = np.abs(self._join(found).highest).max(1)
+        for b in np.flatnonzero(double(largest / LOG2E, WINDOW_ERROR)):
+            both = self.both_flips(np.array([b]))
+            trusted = largest[b] * WINDOW_ERROR * 4 < TRUSTED_GAP
+            elements = np.flatnonzero(self.alive[both].any(0)) if trusted else everything
+            self._phase_one(both, elements, np.float64, found)
+        return self._join(found)
+
+    def _join(self, values: Normalisers) -> Normalisers:
+        """Normalisers of both flips as one."""
+        if self.flips == 1:
+            return values
+        return values.map(self._own).merged(values.map(lambda v: self.geometry.mirror(v[self.batch :])))
+
+    def _phase_one(self, batch: np.ndarray, elements: np.ndarray, real: type, out: Normalisers) -> None:
+        """Relative normalisers of the z numbered `batch` over `elements` of the selection, into the rows `batch` of out."""
+        geometry = self.geometry
+        z, baselines = self._inputs(batch, real)
+        chunks = chunks_of(elements)
+        alive = np.zeros((len(batch), len(self.selection)), np.uint8)
+
+        def work(number: int) -> Normalisers:
+            chosen = chunks[number]
+            highest = aligned((len(batch), geometry.windows), real)
+            highest[...] = -np.inf
+            totals = aligned(highest.shape, real)
+            flags = np.zeros((len(batch), len(chosen)), np.uint8)
+            kernels.box_normalisers(*self._arguments(batch, chosen, real, z, baselines), highest, totals, flags)
+            alive[:, chosen] = flags
+            return Normalisers(highest.astype(np.float64), totals.astype(np.float64))
+
+        found = functools.reduce(Normalisers.merged, in_order(work, len(chunks))).map(geometry.gather)
+        out.highest[batch], out.mass[batch] = found.highest, found.mass
+        self.alive[batch] = alive
+
+    def numerator(self, log_normalisers: np.ndarray) -> np.ndarray:
+        """Phase 2: (B, C, H, W) in the working scale, from (B, K) natural log-normalisers."""
+        return self.relative_numerator(Normalisers.of_natural(log_normalisers + self._own(self.shifts) / LOG2E))
+
+    def both_phases(self) -> np.ndarray:
+        return self.relative_numerator(self.relative_normalisers())
+
+    def _spread(self, normalisers: Normalisers) -> tuple[np.ndarray, np.ndarray]:
+        """References and corrections for the kernels, (flips B, windows); no weight where there is no window."""
+        with np.errstate(divide="ignore"):
+            corrections = np.where(normalisers.mass > 0, 1 / normalisers.mass, 0)
+        pair = normalisers.highest, corrections
+        if self.flips == 2:
+            pair = tuple(np.concatenate([v, self.geometry.mirror(v)]) for v in pair)  # type: ignore[assignment]
+        return self.geometry.spread(pair[0], np.inf), self.geometry.spread(pair[1], 0.0)
+
+    def relative_numerator(self, normalisers: Normalisers) -> np.ndarray:
+        geometry = self.geometry
+        references, corrections = self._spread(normalisers)
+        needed = np.tile(double(np.abs(normalisers.highest).max(1) / LOG2E, WINDOW_ERROR), self.flips)
+        total = np.zeros((len(self.z), self.z.shape[1], geometry.plane))
+        for batch, real in ((np.flatnonzero(~needed), np.float32), (np.flatnonzero(needed), np.float64)):
+            if len(batch):
+                pair = aligned_copy(references[batch], real), aligned_copy(corrections[batch], real)
+                total[batch] = self._phase_two(batch, real, *pair)
+        return self.fold(geometry.images(total)) / self.unit
+
+    def _phase_two(self, batch: np.ndarray, real: type, references: np.ndarray, corrections: np.ndarray) -> np.ndarray:
+        geometry = self.geometry
+        z, baselines = self._inputs(batch, real)
+        chunks = chunks_of(np.flatnonzero(self.alive[batch].any(0)))
+
+        def work(number: int) -> np.ndarray:
+            chosen = chunks[number]
+            numerator = aligned((len(batch), z.shape[1], geometry.plane), real)
+            alive = np.ascontiguousarray(self.alive[np.ix_(batch, chosen)])
+            arguments = self._arguments(batch, chosen, real, z, baselines)
+            outer = geometry.outer(geometry.reply)
+            kernels.box_numerator(*arguments, outer, references, corrections, alive, numerator)
+            return numerator
+
+        return sum(in_order(work, len(chunks)), np.zeros((len(batch), z.shape[1], geometry.plane)))
+
+    def covariance_product(self, direction: np.ndarray, transpose: bool) -> np.ndarray:
+        """sum_k outer_k * Cov_k(x, x) (inner_k * direction): (B, C, H, W) float64, working scale."""
+        geometry = self.geometry
+        inner, outer = (geometry.reply, geometry.box) if transpose else (geometry.box, geometry.reply)
+        references, corrections = self._spread(self.relative_normalisers())
+        everyone = np.arange(len(self.z))
+        z, baselines = self._inputs(everyone, np.float64)
+        along = geometry.planes(self.with_flips(direction), np.float64)
+        chunks = chunks_of(np.flatnonzero(self.alive.any(0)))
+        means = np.zeros((len(self.z), geometry.windows))
+
+        def work(number: int, centred: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            mean = means if centred else np.zeros_like(means)
+            mass = np.zeros_like(means)
+            numerator = np.zeros((*self.z.shape[:2], geometry.plane))
+            kernels.box_covariance(
+                *self._arguments(everyone, chunks[number], np.float64, z, baselines),
+                geometry.inner(inner),
+                geometry.outer(outer),
+                along,
+                references,
+                corrections,
+                mean,
+                centred,
+                mass,
+                numerator,
+            )
+            return mass, mean, numerator
+
+        mass, mean = np.zeros_like(means), np.zeros_like(means)
+        for part in in_order(lambda number: work(number, False), len(chunks)):
+            mass += part[0]
+            mean += part[1]
+        if self.flips == 2:  # one posterior over images and their flips
+            mass, mean = (self._of_both(values) for values in (mass, mean))
+        means[:] = mean / np.where(mass > 0, mass, 1)
+        total = np.zeros((*self.z.shape[:2], geometry.plane))
+        for part in in_order(lambda number: work(number, True), len(chunks)):
+            total += part[2]
+        return self.fold(geometry.images(total)) / self.unit**2
+
+    def _of_both(self, values: np.ndarray) -> np.ndarray:
+        """(2 B, windows) sums over images and over flipped images -> their sum, at the places of each."""
+        compact = self.geometry.gather(values)
+        joined = compact[: self.batch] + self.geometry.mirror(compact[self.batch :])
+        return self.geometry.spread(np.concatenate([joined, self.geometry.mirror(joined)]), 0.0)
