@@ -1,0 +1,61 @@
+"""Convolutions that may also double or halve the resolution, with the smoothing filters of Song et al. (2021) and Karras et al. (2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+__all__ = ["Convolution"]
+
+
+class Convolution(nn.Module):
+    """A k x k convolution, k odd, after (or, `filter_last`, before) resampling by 2 with a separable filter.
+
+    Args:
+        channels_in, channels_out: numbers of channels.
+        kernel: side of the convolution.
+        resample: "up", "down" or None.
+        taps: the one-dimensional filter, normalised here: (1, 1) averages pairs, (1, 3, 3, 1) is smoother.
+        filter_last: convolve first, then filter and halve (for "down").
+    """
+
+    resample_filter: torch.Tensor
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int,
+        resample: str | None = None,
+        taps: Sequence[float] = (1, 1),
+        filter_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.resample, self.filter_last = resample, filter_last
+        self.weight = nn.Parameter(torch.empty(channels_out, channels_in, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(channels_out))
+        nn.init.xavier_uniform_(self.weight)
+        if resample is not None:
+            line = torch.as_tensor(taps, dtype=torch.float32)
+            self.register_buffer("resample_filter", torch.outer(line, line)[None, None] / line.sum() ** 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, channels_in, H, W) -> (B, channels_out, H', W')."""
+        if self.resample is None:
+            return self._convolve(x, 0)
+        taps = self.resample_filter.to(x.dtype)
+        pad = (taps.shape[-1] - 1) // 2
+        if self.resample == "up":
+            kernels = (4 * taps).expand(x.shape[1], 1, -1, -1)
+            return self._convolve(F.conv_transpose2d(x, kernels, stride=2, padding=pad, groups=x.shape[1]), 0)
+        if self.filter_last:
+            x = self._convolve(x, pad)
+            return F.conv2d(x, taps.expand(x.shape[1], 1, -1, -1), stride=2, groups=x.shape[1])
+        kernels = taps.expand(x.shape[1], 1, -1, -1)
+        return self._convolve(F.conv2d(x, kernels, stride=2, padding=pad, groups=x.shape[1]), 0)
+
+    def _convolve(self, x: torch.Tensor, extra: int) -> torch.Tensor:
+        return F.conv2d(x, self.weight.to(x.dtype), self.bias.to(x.dtype), padding=self.weight.shape[-1] // 2 + extra)
