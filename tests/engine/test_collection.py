@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,9 @@ from smalti import (
     Masks,
     PosteriorMeanCollection,
     SamePlace,
+    Windows,
 )
+from smalti.engine.windows import Boxes
 
 
 def windows(draw, shape):
@@ -60,6 +64,7 @@ def test_backends_match_the_reference(data):
     queries, responses = windows(draw, shape)
     sigma = draw(st.sampled_from([0.002, 0.05, 0.4, 2.0, 80.0]))
     z = noisy(source, draw(st.sampled_from([sigma, 1.0])), draw(st.integers(1, 5)), draw(st.integers(0, 99)))
+    z = z * draw(st.sampled_from([1, 1, 100]))  # also a z that no noise of this level explains
     reference = PosteriorMeanCollection(source, queries, responses, match, backend="reference")
     expected, normalisers = reference(z, sigma), reference.log_normalisers(z, sigma)
     for backend in ("numba", "torch"):
@@ -200,6 +205,61 @@ def test_sigma_that_requires_grad_is_refused():
     collection = PosteriorMeanCollection(random_source(3, (1, 4, 4)), Full())
     with pytest.raises(InputError, match="gradient with respect to sigma"):
         collection(torch.zeros(1, 1, 4, 4), torch.tensor(1.0, requires_grad=True))
+
+
+def test_a_z_far_larger_than_the_noise():
+    """What is taken less |z|^2 must not cancel: images 100 times too large at a noise level that is high for the source."""
+    source = random_source(17, (4, 9, 8))
+    for queries in (Full(), Crops(1), Crops(5), Crops((8, 1))):
+        exact = PosteriorMeanCollection(source, queries, backend="reference")
+        for sigma in (4.0, 27.0, 150.0):
+            z = 100 * noisy(source, sigma)
+            for backend in ("numba", "torch"):
+                found = PosteriorMeanCollection(source, queries, backend=backend)(z, sigma)
+                torch.testing.assert_close(found, exact(z, sigma), atol=3e-5, rtol=0)
+
+
+@dataclass(frozen=True)
+class Grid(Windows):
+    """Any grid of boxes: what a user's own family may be."""
+
+    grid: Boxes
+
+    def anchors(self, shape):
+        return torch.cartesian_prod(torch.arange(self.grid.rows), torch.arange(self.grid.columns)).reshape(-1, 2)
+
+    def factors(self, shape):
+        def factor(anchors, first, last, size):
+            offset = torch.arange(size)[None] - torch.arange(anchors)[:, None]
+            return ((offset >= first) & (offset < last)).double()
+
+        grid = self.grid
+        return factor(grid.rows, grid.top, grid.bottom, shape[1]), factor(grid.columns, grid.left, grid.right, shape[2])
+
+    def boxes(self, shape):
+        return self.grid
+
+
+@given(data=st.data())
+def test_any_grid_of_boxes(data):
+    """Boxes that lie off their anchors, beyond the borders, or on grids larger than the image."""
+    draw = data.draw
+    shape = (draw(st.integers(1, 3)), draw(st.integers(1, 9)), draw(st.integers(1, 9)))
+    rows, columns = draw(st.integers(1, shape[1] + 2)), draw(st.integers(1, shape[2] + 2))
+
+    def grid():
+        top, left = draw(st.integers(-3, 3)), draw(st.integers(-3, 3))
+        return Grid(Boxes(rows, columns, top, top + draw(st.integers(1, 9)), left, left + draw(st.integers(1, 9))))
+
+    source = random_source(5, shape, hflip=draw(st.booleans()))
+    queries, responses = grid(), grid()
+    if bool((responses.masks(shape).sum(0) == 0).any()):
+        return  # a pixel that nothing covers is refused, as tested elsewhere
+    exact = PosteriorMeanCollection(source, queries, responses, backend="reference")
+    z = noisy(source, 0.5)
+    torch.testing.assert_close(
+        PosteriorMeanCollection(source, queries, responses)(z, 0.5), exact(z, 0.5), atol=1e-5, rtol=0
+    )
 
 
 def test_many_chunks_and_waves_give_the_same_bits_on_any_number_of_threads(monkeypatch):

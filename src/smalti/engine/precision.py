@@ -5,8 +5,8 @@ share the posterior: those whose logits are close to the largest. So the size of
 `TOLERATED`, float32 is accurate enough; where it is not, the distances are computed again in float64. The decision is taken for each z by
 itself, so that it cannot depend on the batch.
 
-At high noise all distances are large, and nearly equal: the noise. There they are taken *less a baseline*, the squared distance to the
-middle of the scale, which is the same for all images and cancels from every posterior; that leaves little for float32 to round.
+At high noise all distances are large, and nearly equal: the noise. There they are taken less |z|^2, as x (x - 2 z): it is the same for all
+images and cancels from every posterior, and that leaves little for float32 to round.
 """
 
 from __future__ import annotations

@@ -37,24 +37,14 @@ class BoxProgram(Program):
         self.geometry = Geometry(box, reply, collection.shape)
         # from phase 1 to phase 2: which images weigh anything
         self.alive = np.ones((len(self.z), len(selection)), np.uint8)
-        self.baselines = self._baselines()
         factors = collection.queries.factors(collection.shape)
         assert factors is not None
         rows, columns = (factor.numpy() for factor in factors)
-        images = self.baselines[:, : self.z[0, 0].size].reshape(-1, *self.z.shape[2:])
-        # (flips B, K), base 2: what the baseline takes from every logit
-        self.shifts = (rows @ images @ columns.T).reshape(len(images), -1) * self.scales[:, None]
+        # (flips B, K), base 2: what relative distances take from every logit, the windows' sums of |z|^2
+        squares = np.where(self.noisy[:, None, None], (self.z**2).sum(1), 0)
+        self.shifts = (rows @ squares @ columns.T).reshape(len(squares), -1) * self.scales[:, None]
 
-    def _baselines(self) -> np.ndarray:
-        """(flips B, plane): squared distances to the middle of the scale where noise is most of them, else 0 (see `precision`)."""
-        planes = np.zeros((len(self.z), self.geometry.plane))
-        squares = (self.z**2).sum(1).reshape(len(self.z), -1)
-        planes[:, : squares.shape[1]] = np.where(self.noisy[:, None], squares, 0)
-        return planes
-
-    def _arguments(
-        self, batch: np.ndarray, chosen: np.ndarray, real: type, z: np.ndarray, baselines: np.ndarray
-    ) -> tuple:
+    def _arguments(self, batch: np.ndarray, chosen: np.ndarray, real: type, z: np.ndarray) -> tuple:
         """What every kernel takes first."""
         return (
             self.images,
@@ -62,13 +52,15 @@ class BoxProgram(Program):
             self.selection.indices[chosen],
             self.log_priors[chosen].astype(real),
             z,
-            baselines,
+            self.noisy[batch],
             self.scales[batch].astype(real),
             self.geometry.layout,
         )
 
-    def _inputs(self, batch: np.ndarray, real: type) -> tuple[np.ndarray, np.ndarray]:
-        return self.geometry.planes(self.z[batch], real), aligned_copy(self.baselines[batch], real)
+    def _inputs(self, batch: np.ndarray, real: type) -> np.ndarray:
+        """z of the kernels: doubled where distances are relative."""
+        doubled = np.where(self.noisy[batch], 2, 1)[:, None, None, None]
+        return self.geometry.planes(self.z[batch] * doubled, real)
 
     def normalisers(self) -> np.ndarray:
         """Phase 1: (B, K) natural log-normalisers."""
@@ -80,7 +72,7 @@ class BoxProgram(Program):
         return values[: self.batch]
 
     def relative_normalisers(self) -> Normalisers:
-        """Phase 1, relative to the baseline: (B, K); float64 distances where float32 would not do."""
+        """Phase 1, relative to `shifts`: (B, K); float64 distances where float32 would not do."""
         everything = np.arange(len(self.selection))
         shape = len(self.z), self.geometry.box.rows * self.geometry.box.columns
         found = Normalisers(np.empty(shape), np.empty(shape))
@@ -102,7 +94,7 @@ class BoxProgram(Program):
     def _phase_one(self, batch: np.ndarray, elements: np.ndarray, real: type, out: Normalisers) -> None:
         """Relative normalisers of the z numbered `batch` over `elements` of the selection, into the rows `batch` of out."""
         geometry = self.geometry
-        z, baselines = self._inputs(batch, real)
+        z = self._inputs(batch, real)
         chunks = chunks_of(elements)
         alive = np.zeros((len(batch), len(self.selection)), np.uint8)
 
@@ -112,7 +104,7 @@ class BoxProgram(Program):
             highest[...] = -np.inf
             totals = aligned(highest.shape, real)
             flags = np.zeros((len(batch), len(chosen)), np.uint8)
-            kernels.box_normalisers(*self._arguments(batch, chosen, real, z, baselines), highest, totals, flags)
+            kernels.box_normalisers(*self._arguments(batch, chosen, real, z), highest, totals, flags)
             alive[:, chosen] = flags
             return Normalisers(highest.astype(np.float64), totals.astype(np.float64))
 
@@ -149,14 +141,14 @@ class BoxProgram(Program):
 
     def _phase_two(self, batch: np.ndarray, real: type, references: np.ndarray, corrections: np.ndarray) -> np.ndarray:
         geometry = self.geometry
-        z, baselines = self._inputs(batch, real)
+        z = self._inputs(batch, real)
         chunks = chunks_of(np.flatnonzero(self.alive[batch].any(0)))
 
         def work(number: int) -> np.ndarray:
             chosen = chunks[number]
             numerator = aligned((len(batch), z.shape[1], geometry.plane), real)
             alive = np.ascontiguousarray(self.alive[np.ix_(batch, chosen)])
-            arguments = self._arguments(batch, chosen, real, z, baselines)
+            arguments = self._arguments(batch, chosen, real, z)
             outer = geometry.outer(geometry.reply)
             kernels.box_numerator(*arguments, outer, references, corrections, alive, numerator)
             return numerator
@@ -169,7 +161,7 @@ class BoxProgram(Program):
         inner, outer = (geometry.reply, geometry.box) if transpose else (geometry.box, geometry.reply)
         references, corrections = self._spread(self.relative_normalisers())
         everyone = np.arange(len(self.z))
-        z, baselines = self._inputs(everyone, np.float64)
+        z = self._inputs(everyone, np.float64)
         along = geometry.planes(self.with_flips(direction), np.float64)
         chunks = chunks_of(np.flatnonzero(self.alive.any(0)))
         means = np.zeros((len(self.z), geometry.windows))
@@ -179,7 +171,7 @@ class BoxProgram(Program):
             mass = np.zeros_like(means)
             numerator = np.zeros((*self.z.shape[:2], geometry.plane))
             kernels.box_covariance(
-                *self._arguments(everyone, chunks[number], np.float64, z, baselines),
+                *self._arguments(everyone, chunks[number], np.float64, z),
                 geometry.inner(inner),
                 geometry.outer(outer),
                 along,

@@ -25,7 +25,7 @@ class Geometry:
         # wide enough that what leaves a row on one side meets only zeros, for window sums and for their transposes
         self.stride = max(
             self.width + max(left, right),
-            columns + max(box.right, reply.right) - 1,
+            columns + max(box.right, reply.right, 1) - 1,
             self.width - min(box.left, reply.left),
         )
         self.first = left + top * self.stride

@@ -164,52 +164,40 @@ def _load(image: Any, offset: Any, out: Any) -> None:
 
 
 @plain
-def _difference(image: Any, z: Any, baseline: Any, out: Any) -> None:
-    """out[i] = sum_c (z[c, i] - image[c, i])^2 - baseline[i], planes."""
-    if z.shape[0] == 3:
-        z0, z1, z2 = z[0], z[1], z[2]
-        x0, x1, x2 = image[0], image[1], image[2]
-        for i in range(z0.shape[0]):
-            d0 = z0[i] - x0[i]
-            d1 = z1[i] - x1[i]
-            d2 = z2[i] - x2[i]
-            out[i] = d0 * d0 + d1 * d1 + d2 * d2 - baseline[i]
-        return
-    for c in range(z.shape[0]):
-        zc, xc = z[c], image[c]
-        if c == 0:
-            for i in range(zc.shape[0]):
-                d = zc[i] - xc[i]
-                out[i] = d * d - baseline[i]
-        else:
-            for i in range(zc.shape[0]):
-                d = zc[i] - xc[i]
-                out[i] += d * d
+def _difference(image: Any, offset: Any, z: Any, relative: bool, out: Any) -> None:
+    """out[i] = sum_c (v - z[c, i])^2, v = image[c, i] - offset, over the pixels of the image (planes, or stored pixels).
 
-
-@plain
-def _difference_stored(image: Any, offset: Any, z: Any, baseline: Any, out: Any) -> None:
-    """The same from stored pixels (C, H W): for a single z it is not worth loading them first."""
+    If `relative`, z is doubled and out[i] = sum_c v (v - z[c, i]): the same less |z|^2, which at high noise is nearly all of it.
+    """
     real = type(offset)
-    if z.shape[0] == 3:
+    if relative and image.shape[0] == 3:
         z0, z1, z2 = z[0], z[1], z[2]
         x0, x1, x2 = image[0], image[1], image[2]
         for i in range(x0.shape[0]):
-            d0 = z0[i] - (real(x0[i]) - offset)
-            d1 = z1[i] - (real(x1[i]) - offset)
-            d2 = z2[i] - (real(x2[i]) - offset)
-            out[i] = d0 * d0 + d1 * d1 + d2 * d2 - baseline[i]
-        return
-    for c in range(image.shape[0]):
-        zc, xc = z[c], image[c]
-        if c == 0:
+            v0 = real(x0[i]) - offset
+            v1 = real(x1[i]) - offset
+            v2 = real(x2[i]) - offset
+            out[i] = v0 * (v0 - z0[i]) + v1 * (v1 - z1[i]) + v2 * (v2 - z2[i])
+    elif image.shape[0] == 3:
+        z0, z1, z2 = z[0], z[1], z[2]
+        x0, x1, x2 = image[0], image[1], image[2]
+        for i in range(x0.shape[0]):
+            d0 = (real(x0[i]) - offset) - z0[i]
+            d1 = (real(x1[i]) - offset) - z1[i]
+            d2 = (real(x2[i]) - offset) - z2[i]
+            out[i] = d0 * d0 + d1 * d1 + d2 * d2
+    elif relative:
+        for c in range(image.shape[0]):
+            zc, xc = z[c], image[c]
             for i in range(xc.shape[0]):
-                d = zc[i] - (real(xc[i]) - offset)
-                out[i] = d * d - baseline[i]
-        else:
+                v = real(xc[i]) - offset
+                out[i] = v * (v - zc[i]) + (out[i] if c > 0 else real(0))
+    else:
+        for c in range(image.shape[0]):
+            zc, xc = z[c], image[c]
             for i in range(xc.shape[0]):
-                d = zc[i] - (real(xc[i]) - offset)
-                out[i] += d * d
+                d = (real(xc[i]) - offset) - zc[i]
+                out[i] = d * d + (out[i] if c > 0 else real(0))
 
 
 @plain
@@ -351,7 +339,7 @@ def box_normalisers(
     elements: Any,
     log_priors: Any,
     z: Any,
-    baselines: Any,
+    relative: Any,
     scales: Any,
     layout: Any,
     highest: Any,
@@ -366,8 +354,7 @@ def box_normalisers(
         elements: (n,) indices of the chunk's images.
         log_priors: (n,) real, log2 of the prior.
         z: (B, C, plane) real, the noisy images, padded with zeros.
-        baselines: (B, plane) real, subtracted from the squared differences of every image alike, so that the sums, and with them
-            their rounding errors, are small; logits are then relative to the windows' sums of it.
+        relative: (B,) bool: z is doubled, and distances are taken less |z|^2; logits are then relative to the windows' sums of it.
         scales: (B,) real, log2(e) / (2 sigma^2).
         layout: integers (height, width, stride, first, row, box height, box width, box first, windows): the canvas has rows of
             length `stride` and `row` entries in all, pixel 0 is at `first`, the first anchor's box begins at `box first`.
@@ -385,6 +372,7 @@ def box_normalisers(
     on_canvas = tape[canvas + first : canvas + first + max(plane, height * stride)]
     squares = on_canvas if stride == width else scratch(1, plane, z)[0]
     alone = z.shape[0] == 1
+    zero = type(offset)(0)
     for start in range(0, elements.shape[0], BLOCK):
         count = min(BLOCK, elements.shape[0] - start)
         if not alone:
@@ -394,9 +382,9 @@ def box_normalisers(
             reference[:] = highest[b]
             for j in range(count):
                 if alone:
-                    _difference_stored(images[elements[start + j]], offset, z[0], baselines[0], squares)
+                    _difference(images[elements[start + j]], offset, z[0], relative[0], squares)
                 else:
-                    _difference(block[j], z[b], baselines[b], squares)
+                    _difference(block[j], zero, z[b], relative[b], squares)
                 if stride != width:
                     _move_rows(squares, width, on_canvas, stride, height, width)
                 log_prior = log_priors[start + j]
@@ -475,7 +463,7 @@ def box_numerator(
     elements: Any,
     log_priors: Any,
     z: Any,
-    baselines: Any,
+    relative: Any,
     scales: Any,
     layout: Any,
     response: Any,
@@ -487,7 +475,7 @@ def box_numerator(
     """Phase 2 on one chunk: sum over windows and images of response * weight * image.
 
     Args:
-        images, offset, elements, log_priors, z, baselines, scales, layout: as for `box_normalisers`.
+        images, offset, elements, log_priors, z, relative, scales, layout: as for `box_normalisers`.
         response: integers (box height, box width, lead, before) of the boxes that collect weights (see `_Geometry.outer`).
         references, corrections: (B, windows) real, normaliser = reference - log2(correction), base 2; +infinity and 0 where there
             is no window.
@@ -502,6 +490,7 @@ def box_numerator(
     tape = scratch(1, 5 * row + LANES, z)[0]
     on_canvas = tape[canvas + first : canvas + first + max(plane, height * stride)]
     squares = on_canvas if stride == width else scratch(1, plane, z)[0]
+    zero = type(offset)(0)
     one, spread_row, margin = _spread_tape(layout, response, z)
     two, _, _ = _spread_tape(layout, response, z)
     weights, other_weights = one[margin : margin + windows], two[margin : margin + windows]
@@ -515,7 +504,7 @@ def box_numerator(
                 j = start + i
                 if not alive[b, j]:
                     continue
-                _difference(pair[i], z[b], baselines[b], squares)
+                _difference(pair[i], zero, z[b], relative[b], squares)
                 if stride != width:
                     _move_rows(squares, width, on_canvas, stride, height, width)
                 at = canvas + box_first
@@ -570,7 +559,7 @@ def box_covariance(
     elements: Any,
     log_priors: Any,
     z: Any,
-    baselines: Any,
+    relative: Any,
     scales: Any,
     layout: Any,
     inner: Any,
@@ -603,12 +592,13 @@ def box_covariance(
     tape = scratch(1, 5 * row + LANES, z)[0]
     on_canvas = tape[canvas + first : canvas + first + max(plane, height * stride)]
     flat = on_canvas if stride == width else scratch(1, plane, z)[0]
+    zero = type(offset)(0)
     spread, spread_row, margin = _spread_tape(layout, outer, z)
     weights = spread[margin : margin + windows]
     for j in range(elements.shape[0]):
         _load(images[elements[j]], offset, image)
         for b in range(z.shape[0]):
-            _difference(image, z[b], baselines[b], flat)
+            _difference(image, zero, z[b], relative[b], flat)
             if stride != width:
                 _move_rows(flat, width, on_canvas, stride, height, width)
             at = canvas + box_first
