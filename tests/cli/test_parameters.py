@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from smalti import denoisers
-from smalti.cli.jobs.parameters import denoiser_class, parse_parameters
+from smalti.cli.jobs.parameters import parse_parameters
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 
@@ -105,9 +105,9 @@ def test_a_required_parameter_is_asked_for():
 
 
 def test_denoisers_by_name():
-    assert denoiser_class("optimal") is denoisers.REGISTRY["optimal"]
+    assert denoisers.find("optimal") is denoisers.REGISTRY["optimal"]
     with pytest.raises(InputError, match="did you mean 'pspc-square'"):
-        denoiser_class("pscp-square")
+        denoisers.find("pscp-square")
 
 
 @pytest.mark.parametrize("name", list(denoisers.REGISTRY))

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
+from collections.abc import Iterable
 
-__all__ = ["EnvironmentFailure", "InputError", "NoRoomError", "SmaltiError", "from_os_error"]
+__all__ = ["EnvironmentFailure", "InputError", "NoRoomError", "SmaltiError", "did_you_mean", "from_os_error"]
 
 
 class SmaltiError(Exception):
@@ -59,3 +61,9 @@ def from_os_error(error: OSError, doing: str) -> SmaltiError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return EnvironmentFailure(f"cannot {doing}: {error.strerror}; check the permissions or choose another folder")
     return EnvironmentFailure(f"cannot {doing}: {error.strerror or error}; check the disk and the path")
+
+
+def did_you_mean(wrong: str, names: Iterable[str]) -> str:
+    """The end of a message about an unknown name: "; did you mean 'x'?", or nothing where no name is near."""
+    near = difflib.get_close_matches(wrong, list(names), 1, 0.4)
+    return f"; did you mean {near[0]!r}?" if near else ""

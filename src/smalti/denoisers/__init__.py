@@ -6,7 +6,7 @@ from smalti.denoisers.local_score import LocalScore
 from smalti.denoisers.nearest import Nearest
 from smalti.denoisers.optimal import Optimal
 from smalti.denoisers.pspc import PSPCSquare
-from smalti.denoisers.registry import REGISTRY, create, parameters_of
+from smalti.denoisers.registry import REGISTRY, create, find, parameters_of
 
 __all__ = [
     "REGISTRY",
@@ -17,5 +17,6 @@ __all__ = [
     "PSPCSquare",
     "WindowDenoiser",
     "create",
+    "find",
     "parameters_of",
 ]

@@ -11,12 +11,11 @@ slope there has no value. An Euler step to 0 lands on D(z, sigma).
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
 import torch
 
-from smalti.core.errors import InputError
+from smalti.core.errors import InputError, did_you_mean
 
 __all__ = ["SOLVERS", "Evaluate", "Solver", "euler", "find_solver", "heun"]
 
@@ -62,6 +61,6 @@ def find_solver(name: str | Solver) -> Solver:
         return name
     if name in SOLVERS:
         return SOLVERS[name]
-    near = difflib.get_close_matches(str(name), SOLVERS, n=1, cutoff=0.3)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise InputError(f"no solver is called {name!r}{hint} (solvers: {', '.join(sorted(SOLVERS))})")
+    raise InputError(
+        f"no solver is called {name!r}{did_you_mean(str(name), SOLVERS)} (solvers: {', '.join(sorted(SOLVERS))})"
+    )

@@ -15,7 +15,7 @@ from smalti.cli.jobs.batches import Arrays, interrupted_run, run_batches
 from smalti.cli.jobs.data import DataOptions, open_source
 from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.labels import parse_labels
-from smalti.cli.jobs.parameters import denoiser_class, parse_parameters
+from smalti.cli.jobs.parameters import parse_parameters
 from smalti.cli.jobs.run_folder import RunFolder, save_npz
 from smalti.cli.words import counted
 from smalti.core.denoiser import Denoiser
@@ -66,7 +66,7 @@ def run_denoise(job: DenoiseJob) -> Path:
     if job.input is not None and job.seed is not None:
         raise InputError("--seed draws noise, but --input is noisy already; give one of them")
     standard_normal(job.seed or 0, (), (1,))  # a bad seed is said before the data is opened
-    kind = denoiser_class(job.denoiser)
+    kind = denoisers.find(job.denoiser)
     parameters = parse_parameters(kind, job.parameters, job.backend)
     with RunFolder(job.out, (ARRAYS, PICTURE), job.overwrite, job.resume) as folder:
         source = open_source(job.data)

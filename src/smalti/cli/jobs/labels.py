@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from smalti.cli.words import counted
-from smalti.core.errors import InputError
+from smalti.core.errors import InputError, did_you_mean
 
 __all__ = ["parse_labels"]
 
@@ -40,9 +39,7 @@ def _class(word: str, names: Sequence[str], count: int) -> int:
         return list(names).index(word)
     if word.isdecimal() and int(word) < count:
         return int(word)
-    near = difflib.get_close_matches(word, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise InputError(f"--labels: no class {word!r} (numbers 0 to {count - 1}{_some(names)}){hint}")
+    raise InputError(f"--labels: no class {word!r} (numbers 0 to {count - 1}{_some(names)}){did_you_mean(word, names)}")
 
 
 def _some(names: Sequence[str]) -> str:

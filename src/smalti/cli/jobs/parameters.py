@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from collections.abc import Sequence
@@ -10,18 +9,11 @@ from typing import Any
 
 from smalti import denoisers
 from smalti.core.denoiser import Denoiser
-from smalti.core.errors import InputError
+from smalti.core.errors import InputError, did_you_mean
 
-__all__ = ["denoiser_class", "parse_parameters"]
+__all__ = ["parse_parameters"]
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-
-
-def denoiser_class(name: str) -> type[Denoiser]:
-    """The registered denoiser called `name`; InputError with the nearest name if there is none."""
-    if name in denoisers.REGISTRY:
-        return denoisers.REGISTRY[name]
-    raise InputError(f"no denoiser is called {name!r}{_nearest(name, list(denoisers.REGISTRY))}")
 
 
 def parse_parameters(kind: type[Denoiser], pairs: Sequence[str], backend: str | None = None) -> dict[str, Any]:
@@ -52,7 +44,9 @@ def parse_parameters(kind: type[Denoiser], pairs: Sequence[str], backend: str | 
         if not equals:
             raise InputError(f"--param must be NAME=VALUE, not {pair!r}")
         if name not in known:
-            raise InputError(f"{kind.name} has no parameter {name!r}{_nearest(name, list(known))}")
+            raise InputError(
+                f"{kind.name} has no parameter {name!r}{did_you_mean(name, known)} (there are: {', '.join(known) or 'none'})"
+            )
         if name in values:
             raise InputError(f"{name} is given twice; give it once")
         values[name] = _value(kind.name, name, text.strip(), hints.get(name, Any))
@@ -148,9 +142,3 @@ def _list_of(kind: type) -> Any:
 def _is_list(choice: Any) -> bool:
     origin = typing.get_origin(choice) or choice
     return isinstance(origin, type) and issubclass(origin, Sequence) and origin is not str
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{hint} (there are: {', '.join(known) or 'none'})"

@@ -16,7 +16,7 @@ from smalti.cli.jobs.data import DataOptions, open_source
 from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.labels import parse_labels
 from smalti.cli.jobs.neighbours import Neighbours, find_neighbours
-from smalti.cli.jobs.parameters import denoiser_class, parse_parameters
+from smalti.cli.jobs.parameters import parse_parameters
 from smalti.cli.jobs.run_folder import RunFolder, save_npz
 from smalti.cli.words import counted
 from smalti.core.denoiser import Denoiser
@@ -72,7 +72,7 @@ def run_sample(job: SampleJob) -> Path:
     if job.init is not None and job.seed is not None:
         raise InputError("--seed draws the initial noise, but --init gives it; give one of them")
     standard_normal(job.seed or 0, (), (1,))  # a bad seed is said before the data is opened
-    kind = denoiser_class(job.denoiser)
+    kind = denoisers.find(job.denoiser)
     parameters = parse_parameters(kind, job.parameters, job.backend)
     with RunFolder(job.out, (ARRAYS, SAMPLES, NEIGHBOURS, TRAJECTORIES), job.overwrite, job.resume) as folder:
         source = open_source(job.data)
