@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from smalti.core.denoiser import Denoiser
@@ -23,7 +24,7 @@ from smalti.engine.collection import PosteriorMeanCollection
 from smalti.engine.scheduled import Scheduled
 from smalti.source import Source
 
-__all__ = ["WindowDenoiser", "check_source", "schedule_of"]
+__all__ = ["WindowDenoiser", "check_source", "images_of_class", "schedule_of"]
 
 
 class WindowDenoiser(Denoiser):
@@ -60,6 +61,20 @@ def check_source(source: Source) -> None:
         raise InputError(
             f"a source is needed, not {type(source).__name__}; smalti.Source(images) makes one of an array"
         )
+
+
+def images_of_class(source: Source, label: int | None) -> np.ndarray:
+    """Ascending numbers of the stored images of a class, of all images where `label` is None.
+
+    Raises:
+        InputError: there is none.
+    """
+    if label is None:
+        return np.arange(len(source))
+    indices = np.flatnonzero(np.asarray(source.labels) == label)
+    if not len(indices):
+        raise InputError(f"the source has no image of class {label}; check labels and classes")
+    return indices
 
 
 def schedule_of(

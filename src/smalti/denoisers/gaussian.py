@@ -13,8 +13,9 @@ import torch
 
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
+from smalti.core.progress import progress
 from smalti.core.validation import check_integer
-from smalti.denoisers.base import check_source
+from smalti.denoisers.base import check_source, images_of_class
 from smalti.engine.elements import stored
 from smalti.source import Source
 
@@ -73,22 +74,21 @@ class Gaussian(Denoiser):
         return self._spectra[label]
 
     def _moments(self, label: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-        indices = np.arange(len(self.source))
-        if label is not None:
-            indices = np.flatnonzero(np.asarray(self.source.labels) == label)
-            if not len(indices):
-                raise InputError(f"the source has no image of class {label}; check labels and classes")
+        indices = images_of_class(self.source, label)
+        count = len(indices) * (2 if self.source.hflip else 1)
         dimension = int(np.prod(self.shape))
         mean = torch.zeros(dimension, dtype=torch.float64)
-        for rows in self._rows(indices):
-            mean += rows.sum(0)
-        mean /= len(indices) * (2 if self.source.hflip else 1)
         covariance = torch.zeros(dimension, dimension, dtype=torch.float64)
-        for rows in self._rows(indices):
-            rows = rows - mean
-            covariance.addmm_(rows.T, rows)
-        covariance /= len(indices) * (2 if self.source.hflip else 1)
-        return mean, covariance
+        with progress("mean and covariance of the images", 2 * count) as advance:
+            for rows in self._rows(indices):
+                mean += rows.sum(0)
+                advance(len(rows))
+            mean /= count
+            for rows in self._rows(indices):
+                centred = rows - mean
+                covariance.addmm_(centred.T, centred)
+                advance(len(rows))
+        return mean, covariance / count
 
     def _rows(self, indices: np.ndarray):  # type: ignore[no-untyped-def]
         """Blocks of images, and of their flips where the source has them, (n, D) float64."""

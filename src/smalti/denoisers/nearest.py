@@ -5,12 +5,10 @@ D(z, sigma) = x^i,  i = argmin |z - x^i|   (the first of equals; with flips, the
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from smalti.core.denoiser import Denoiser
-from smalti.core.errors import InputError
-from smalti.denoisers.base import check_source
+from smalti.denoisers.base import check_source, images_of_class
 from smalti.engine.neighbours import nearest
 from smalti.source import Source
 
@@ -44,12 +42,7 @@ class Nearest(Denoiser):
         return out + (z - z.detach()) * 0 if z.requires_grad else out
 
     def _nearest(self, z: torch.Tensor, label: int | None) -> torch.Tensor:
-        indices = None
-        if label is not None:
-            indices = np.flatnonzero(np.asarray(self.source.labels) == label)
-            if not len(indices):
-                raise InputError(f"the source has no image of class {label}; check labels and classes")
-        found = nearest(self.source, z, 1, indices)[0][:, 0].numpy()
+        found = nearest(self.source, z, 1, images_of_class(self.source, label))[0][:, 0].numpy()
         images = self.source.working(found).to(z.device, z.dtype)
         if not self.source.hflip:
             return images

@@ -15,7 +15,7 @@ import torch
 if TYPE_CHECKING:
     from smalti.engine.collection import PosteriorMeanCollection
 
-__all__ = ["Block", "Selection", "blocks"]
+__all__ = ["Block", "Selection", "blocks", "stored", "units"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,11 @@ def blocks(
                     admitted = admitted.to(device)
                 shifted = flipped if (sy, sx) == (0, 0) else flipped.roll((-sy, -sx), (-2, -1))
                 yield Block(shifted, indices, log_priors, flip, (sy, sx), admitted)
+
+
+def units(images: np.ndarray) -> tuple[float, float]:
+    """(unit, offset) of a stored array: stored value - offset = unit * working value; (127.5, 127.5) for uint8, (1, 0) for floats."""
+    return (127.5, 127.5) if images.dtype == np.uint8 else (1.0, 0.0)
 
 
 def stored(images: np.ndarray, indices: np.ndarray, dtype: torch.dtype, device: torch.device) -> torch.Tensor:

@@ -7,7 +7,7 @@ import torch
 
 from smalti.core.errors import InputError
 from smalti.core.validation import check_integer
-from smalti.engine.elements import stored
+from smalti.engine.elements import stored, units
 from smalti.engine.threads import in_order
 from smalti.source import Source
 
@@ -62,7 +62,7 @@ def _distances(source: Source, views: list[torch.Tensor], indices: np.ndarray) -
 
     images = np.asarray(source.images).reshape(len(source), -1)
     images.flags.writeable = False
-    unit, offset = (127.5, 127.5) if images.dtype == np.uint8 else (1.0, 0.0)
+    unit, offset = units(images)
     z = [(view.numpy() * unit).astype(np.float32) for view in views]
     absolute = np.zeros(len(views[0]), np.uint8)
     out = np.empty((len(views[0]), len(indices)))

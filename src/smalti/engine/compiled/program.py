@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from smalti.engine.compiled.normalisers import LOG2E
-from smalti.engine.elements import Selection
+from smalti.engine.elements import Selection, units
 
 if TYPE_CHECKING:
     from smalti.engine.collection import PosteriorMeanCollection
@@ -33,7 +33,7 @@ class Program:
         self.flips = 2 if collection.source.hflip else 1
         self.batch = len(z)
         images = np.asarray(collection.source.images)
-        self.unit, self.offset = (127.5, 127.5) if images.dtype == np.uint8 else (1.0, 0.0)
+        self.unit, self.offset = units(images)
         self.images = images.reshape(len(images), images.shape[1], -1)
         self.images.flags.writeable = False  # one compiled type for arrays in memory and on disk
         self.z = self.with_flips(z.detach().double().numpy() * self.unit)
@@ -57,4 +57,5 @@ class Program:
 
 
 def chunks_of(elements: np.ndarray) -> list[np.ndarray]:
+    """Pieces of at most `CHUNK` elements: the unit of work and of merging."""
     return [elements[i : i + CHUNK] for i in range(0, len(elements), CHUNK)]
