@@ -7,8 +7,9 @@ import pytest
 
 from smalti.cli.jobs import lock
 from smalti.cli.jobs.batches import interrupted_run, run_batches
-from smalti.cli.jobs.run_folder import RunFolder, save_npz
+from smalti.cli.jobs.run_folder import RunFolder
 from smalti.core.errors import InputError, NoRoomError
+from smalti.core.files import save_npz
 
 FILES = ("out.npz",)
 IDENTITY = {"seed": 0, "data": {"fingerprint": "abc"}}

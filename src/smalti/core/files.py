@@ -1,17 +1,21 @@
-"""Files that are either complete or absent."""
+"""Files that are either complete or absent; arrays in them."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import tempfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from smalti.core.errors import from_os_error
 
-__all__ = ["atomic_write"]
+__all__ = ["atomic_write", "load_npz", "save_npz"]
 
 
 @contextlib.contextmanager
@@ -42,6 +46,28 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def save_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write `arrays` to a .npz, whole or not at all; equal arrays give equal bytes.
+
+    Raises:
+        EnvironmentFailure: the disk is full or the folder may not be written.
+    """
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, np.asanyarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue())
+
+
+def load_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray] | None:
+    """The arrays of a .npz (no pickles), or None where it is not there or not readable."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, zipfile.BadZipFile, KeyError, EOFError):
+        return None
 
 
 def _umask() -> int:

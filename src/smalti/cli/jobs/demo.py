@@ -16,8 +16,8 @@ import torch
 from smalti import denoisers
 from smalti.cli.jobs.data import DataOptions, open_source
 from smalti.cli.jobs.neighbours import find_neighbours
-from smalti.cli.jobs.run_folder import save_npz
 from smalti.core.errors import InputError
+from smalti.core.files import save_npz
 from smalti.core.noise import standard_normal
 from smalti.core.progress import progress
 from smalti.core.schedule import edm_sigmas

@@ -16,10 +16,11 @@ from smalti.cli.jobs.data import DataOptions, open_source
 from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.labels import parse_labels
 from smalti.cli.jobs.parameters import parse_parameters
-from smalti.cli.jobs.run_folder import RunFolder, save_npz
+from smalti.cli.jobs.run_folder import RunFolder
 from smalti.cli.words import counted
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
+from smalti.core.files import save_npz
 from smalti.core.noise import standard_normal
 from smalti.core.schedule import edm_sigmas
 from smalti.core.validation import check_count

@@ -12,12 +12,8 @@ stopped.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import io
 import json
-import os
 import shutil
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -28,8 +24,9 @@ import numpy as np
 from smalti.cli.jobs.lock import FolderLock
 from smalti.core.errors import InputError, NoRoomError, from_os_error
 from smalti.core.files import atomic_write
+from smalti.core.pieces import Pieces, differences, key_of
 
-__all__ = ["RECORD", "RunFolder", "save_npz"]
+__all__ = ["RECORD", "RunFolder"]
 
 RECORD, PARTS = "run.json", ".parts"
 
@@ -94,8 +91,7 @@ class RunFolder:
         self._lock.acquire()
         self._refuse_results()
         stored = self._stored()
-        plain = json.loads(json.dumps(identity))
-        key = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+        plain, key = key_of(identity)
         self._record = {**about, "status": "partial", "done": 0, "total": total, "key": key, "determined_by": plain}
         if self.overwrite or not self._found():
             self._clear()
@@ -103,7 +99,7 @@ class RunFolder:
             if not stored:
                 raise InputError(f"cannot resume: {self.path / RECORD} is missing or damaged; --overwrite starts again")
             if stored.get("key") != key:
-                changed = "; ".join(_differences(stored.get("determined_by", {}), plain)) or "it was another run"
+                changed = "; ".join(differences(stored.get("determined_by", {}), plain)) or "it was another run"
                 raise InputError(f"cannot resume the run in {self.path}: {changed}; --overwrite starts again")
             if stored["status"] == "complete" and all((self.path / name).exists() for name in self.files):
                 self._remove_parts()
@@ -113,15 +109,15 @@ class RunFolder:
 
     def load_part(self, low: int, high: int) -> dict[str, np.ndarray] | None:
         """The arrays of images low .. high - 1, or None where they are not there or not readable."""
-        try:
-            with np.load(self._part(low, high), allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, zipfile.BadZipFile, KeyError):
-            return None
+        return self.pieces().get(_name(low, high))
 
     def save_part(self, low: int, high: int, arrays: Mapping[str, np.ndarray], done: int) -> None:
         """Keep the arrays of images low .. high - 1; `done` images are finished with them."""
-        save_npz(self._part(low, high), arrays)
+        self.pieces().put(_name(low, high), arrays)
+        self.record_done(done)
+
+    def record_done(self, done: int) -> None:
+        """Write into the record that so much is finished."""
         self._record["done"] = done
         self._write_record()
 
@@ -133,8 +129,9 @@ class RunFolder:
         if complete:
             self._remove_parts()
 
-    def _part(self, low: int, high: int) -> Path:
-        return self.path / PARTS / f"{self._record['key'][:16]}-{low:07d}-{high:07d}.npz"
+    def pieces(self) -> Pieces:
+        """Where the finished parts of the started run are kept."""
+        return Pieces(self.path / PARTS, self._record["key"][:16])
 
     def _refuse_results(self) -> None:
         found = self._found()
@@ -177,31 +174,5 @@ class RunFolder:
             shutil.rmtree(self.path / PARTS)
 
 
-def save_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write `arrays` to a .npz, whole or not at all; equal arrays give equal bytes.
-
-    Raises:
-        EnvironmentFailure: the disk is full or the folder may not be written.
-    """
-    with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
-        for name, array in arrays.items():
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, np.asanyarray(array), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue())
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """ "seed was 0, now 1", for every value that differs."""
-    found: list[str] = []
-    for name in dict.fromkeys([*old, *new]):
-        before, now = old.get(name), new.get(name)
-        if isinstance(before, dict) and isinstance(now, dict):
-            found += _differences(before, now, f"{prefix}{name} ")
-        elif before != now:
-            found.append(f"{prefix}{name} was {_short(before)}, now {_short(now)}")
-    return found
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _name(low: int, high: int) -> str:
+    return f"{low:07d}-{high:07d}"
