@@ -14,8 +14,8 @@ DELAY = 1.0  # work shorter than this shows nothing
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int, show: bool | None = None) -> Iterator[Callable[[int], None]]:
-    """Show how far a loop of `total` units has come; yields `advance(n)`.
+def progress(description: str, total: int, show: bool | None = None) -> Iterator[Callable[..., None]]:
+    """Show how far a loop of `total` units has come; yields `advance(n, note="")`, whose note is shown beside.
 
     Args:
         description: what is being done, in a few words.
@@ -25,7 +25,7 @@ def progress(description: str, total: int, show: bool | None = None) -> Iterator
     if show is None:
         show = sys.stderr.isatty()
     if not show or total <= 0:
-        yield lambda n: None
+        yield lambda n, note="": None
         return
     if sys.stderr.isatty():
         with _bar(description, total) as advance:
@@ -35,7 +35,7 @@ def progress(description: str, total: int, show: bool | None = None) -> Iterator
 
 
 @contextlib.contextmanager
-def _bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
+def _bar(description: str, total: int) -> Iterator[Callable[..., None]]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -55,22 +55,26 @@ def _bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
     )
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=total)
-        yield lambda n: bar.advance(task, n)
+
+        def advance(n: int, note: str = "") -> None:
+            bar.update(task, advance=n, description=f"{description}: {note}" if note else description)
+
+        yield advance
 
 
-def _lines(description: str, total: int) -> Callable[[int], None]:
+def _lines(description: str, total: int) -> Callable[..., None]:
     start = last = time.monotonic()
     done = 0
 
-    def advance(n: int) -> None:
+    def advance(n: int, note: str = "") -> None:
         nonlocal done, last
         done += n
         now = time.monotonic()
         if (now - last >= PLAIN_INTERVAL or done >= total) and now - start >= DELAY:
             last = now
             left = (now - start) / max(done, 1) * (total - done)
-            print(
-                f"{description}: {done} of {total}, {now - start:.0f} s, {left:.0f} s left", file=sys.stderr, flush=True
-            )
+            beside = f", {note}" if note else ""
+            said = f"{description}: {done} of {total}, {now - start:.0f} s, {left:.0f} s left{beside}"
+            print(said, file=sys.stderr, flush=True)
 
     return advance

@@ -28,7 +28,9 @@ EPSILON = 1e-6
 
 
 def _group_norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(max(1, min(32, channels // 4)), channels, eps=EPSILON)
+    """At most 32 groups of at least 4 channels, as published; fewer where that number does not divide the channels."""
+    groups = next(g for g in range(max(1, min(32, channels // 4)), 0, -1) if channels % g == 0)
+    return nn.GroupNorm(groups, channels, eps=EPSILON)
 
 
 class Block(nn.Module):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from smalti import denoisers
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError, did_you_mean
 
-__all__ = ["parse_parameters"]
+__all__ = ["parse_arguments", "parse_parameters"]
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
@@ -38,6 +39,26 @@ def parse_parameters(kind: type[Denoiser], pairs: Sequence[str], backend: str | 
         if "backend" not in known:
             raise InputError(f"{kind.name} has no backends; leave --backend out")
         values["backend"] = backend
+    values = _read(kind.name, known, hints, pairs, values)
+    missing = [n for n, p in known.items() if p.default is p.empty and n not in values]
+    if missing:
+        raise InputError(f"{kind.name} needs --param {missing[0]}=VALUE")
+    return values
+
+
+def parse_arguments(owner: str, constructor: type, pairs: Sequence[str]) -> dict[str, Any]:
+    """The same for any class, called `owner` in messages; nothing is required.
+
+    Raises:
+        InputError: as `parse_parameters`.
+    """
+    known = [name for name in inspect.signature(constructor.__init__).parameters if name != "self"]  # type: ignore[misc]
+    return _read(owner, known, typing.get_type_hints(constructor.__init__), pairs, {})  # type: ignore[misc]
+
+
+def _read(
+    owner: str, known: Collection[str], hints: Mapping[str, Any], pairs: Sequence[str], values: dict[str, Any]
+) -> dict[str, Any]:
     for pair in pairs:
         name, equals, text = pair.partition("=")
         name = name.strip().replace("-", "_")
@@ -45,14 +66,11 @@ def parse_parameters(kind: type[Denoiser], pairs: Sequence[str], backend: str | 
             raise InputError(f"--param must be NAME=VALUE, not {pair!r}")
         if name not in known:
             raise InputError(
-                f"{kind.name} has no parameter {name!r}{did_you_mean(name, known)} (there are: {', '.join(known) or 'none'})"
+                f"{owner} has no parameter {name!r}{did_you_mean(name, known)} (there are: {', '.join(known) or 'none'})"
             )
         if name in values:
             raise InputError(f"{name} is given twice; give it once")
-        values[name] = _value(kind.name, name, text.strip(), hints.get(name, Any))
-    missing = [n for n, p in known.items() if p.default is p.empty and n not in values]
-    if missing:
-        raise InputError(f"{kind.name} needs --param {missing[0]}=VALUE")
+        values[name] = _value(owner, name, text.strip(), hints.get(name, Any))
     return values
 
 

@@ -1,0 +1,209 @@
+"""Networks from plain configurations: the JSON that a checkpoint carries, and named presets for the command line.
+
+A configuration is {"architecture": "unet" or "dit", "sigma_data": 0.5, ...} with the constructor's arguments of `UNet` or `DiT`.
+It may come from a file of unknown origin: types and sizes are checked before anything is built, and with a state dict the modules are
+built without memory (torch's meta device) and take the file's tensors, so a lie about sizes costs nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from smalti.core.errors import InputError, did_you_mean
+from smalti.networks.dit import DiT
+from smalti.networks.preconditioning import EDMPreconditioned
+from smalti.networks.unet import UNet
+
+__all__ = ["ARCHITECTURES", "PRESETS", "build", "find_preset", "preset_config"]
+
+ARCHITECTURES: dict[str, type[nn.Module]] = {"unet": UNet, "dit": DiT}
+
+# largest values that a configuration may have
+BOUNDS = {
+    "resolution": 1024,
+    "channels": 256,
+    "model_channels": 2048,
+    "multipliers": 16,
+    "blocks": 128,
+    "attention": 1024,
+    "num_classes": 100_000,
+    "augmentation": 1024,
+    "noise_multiplier": 16,
+    "patch": 256,
+    "hidden": 8192,
+    "heads": 256,
+}
+LONGEST = 16  # entries of a list
+MAY_BE_ZERO = {"num_classes", "augmentation", "attention"}
+
+DDPMPP = {"noise_embedding": "positional", "noise_multiplier": 1, "encoder": "standard", "taps": [1, 1]}
+NCSNPP = {"noise_embedding": "fourier", "noise_multiplier": 2, "encoder": "residual", "taps": [1, 3, 3, 1]}
+_UNETS: dict[str, dict[str, Any]] = {
+    "cifar10": {"model_channels": 128, "multipliers": [2, 2, 2], "blocks": 4, "attention": [16], "dropout": 0.13},
+    "small": {"model_channels": 64, "multipliers": [1, 2, 2], "blocks": 2, "attention": [8], "dropout": 0.1},
+    "tiny": {"model_channels": 24, "multipliers": [1, 2], "blocks": 1, "attention": [4], "dropout": 0.05},
+}
+
+# architecture and preset as the command line names them -> configuration, without what follows from the data
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "ddpmpp": {name: {"architecture": "unet", **sizes, **DDPMPP} for name, sizes in _UNETS.items()},
+    "ncsnpp": {name: {"architecture": "unet", **sizes, **NCSNPP} for name, sizes in _UNETS.items()},
+    "dit": {
+        "b4": {"architecture": "dit", "patch": 4, "hidden": 768, "blocks": 12, "heads": 12, "dropout": 0.12},
+        "s": {"architecture": "dit", "patch": 2, "hidden": 384, "blocks": 12, "heads": 6, "dropout": 0.12},
+        "small": {"architecture": "dit", "patch": 2, "hidden": 256, "blocks": 8, "heads": 4, "dropout": 0.1},
+        "tiny": {"architecture": "dit", "patch": 2, "hidden": 72, "blocks": 4, "heads": 4, "dropout": 0.05},
+    },
+}
+
+
+def find_preset(arch: str, preset: str) -> dict[str, Any]:
+    """The configuration of a preset, without what follows from the data.
+
+    Args:
+        arch: "ddpmpp", "ncsnpp" or "dit".
+        preset: "cifar10" (EDM's for 32 x 32), "small" or "tiny"; for "dit" "b4" or "B/4" (Niedoba et al., Table 2), "s", "small"
+            or "tiny".
+
+    Raises:
+        InputError: there is none of this name; names the nearest.
+    """
+    if arch not in PRESETS:
+        raise InputError(
+            f"no architecture is called {arch!r}{did_you_mean(arch, PRESETS)}; there are {', '.join(PRESETS)}"
+        )
+    name = preset.lower().replace("/", "")
+    if name not in PRESETS[arch]:
+        known = PRESETS[arch]
+        raise InputError(f"{arch} has no preset {preset!r}{did_you_mean(name, known)}; it has {', '.join(known)}")
+    return dict(PRESETS[arch][name])
+
+
+def preset_config(
+    arch: str, preset: str, shape: tuple[int, int, int], num_classes: int = 0, augmentation: int = 0, **changes: Any
+) -> dict[str, Any]:
+    """The whole configuration for images of `shape` = (C, H, W).
+
+    Attention of the U-Nets moves with the resolution: a preset's 4 at 8 x 8 stays 4 at 8 x 8 and above where that resolution occurs,
+    else the lowest resolution attends.
+
+    Args:
+        changes: constructor arguments to replace, such as model_channels=32.
+
+    Raises:
+        InputError: an unknown preset or argument; images that are not square.
+    """
+    channels, height, width = shape
+    if height != width:
+        raise InputError(f"networks take square images, not {height} x {width}; give --resolution {min(height, width)}")
+    config = {**find_preset(arch, preset), "sigma_data": 0.5, "resolution": height, "channels": channels}
+    config |= {"num_classes": num_classes, "augmentation": augmentation, **changes}
+    if config["architecture"] == "unet":
+        sides = [height >> level for level in range(len(config["multipliers"]))]
+        if "attention" not in changes and not set(config["attention"]) & set(sides):
+            config["attention"] = [sides[-1]]
+    return check_config(config)
+
+
+def build(config: Mapping[str, Any], state: Mapping[str, torch.Tensor] | None = None) -> EDMPreconditioned:
+    """The preconditioned network that `config` describes, in float32, in evaluation mode.
+
+    Args:
+        config: see the module.
+        state: its state dict under the published names; None for a fresh initialisation (from torch's global generator).
+
+    Raises:
+        InputError: an unknown architecture or argument, absurd sizes, or a state that does not fit; names the first misfit.
+    """
+    checked = check_config(config)
+    kind = ARCHITECTURES[checked.pop("architecture")]
+    sigma_data = checked.pop("sigma_data")
+    if state is None:
+        return EDMPreconditioned(kind(**checked), sigma_data).eval()
+    with torch.device("meta"):
+        network = EDMPreconditioned(kind(**checked), sigma_data)
+    wanted = network.state_dict()
+    for name, tensor in wanted.items():
+        if name not in state:
+            raise InputError(
+                f"the checkpoint has no {name}, which its architecture needs; it is damaged or of another architecture"
+            )
+        if state[name].shape != tensor.shape:
+            found, needed = tuple(state[name].shape), tuple(tensor.shape)
+            raise InputError(f"{name} has shape {found} in the checkpoint, but its architecture needs {needed}")
+        if not state[name].dtype.is_floating_point:
+            raise InputError(f"{name} holds {state[name].dtype} in the checkpoint, not floating numbers")
+        if not bool(torch.isfinite(state[name]).all()):
+            raise InputError(
+                f"{name} has NaN or infinite values in the checkpoint; it is damaged or its training diverged"
+            )
+    unknown = sorted(set(state) - set(wanted))
+    if unknown:
+        raise InputError(
+            f"the checkpoint has {unknown[0]}, which its architecture does not have; it is of another architecture"
+        )
+    network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
+    return network.eval()
+
+
+def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` as a plain dict whose values have the right types and bounded sizes.
+
+    Raises:
+        InputError: it has not.
+    """
+    found = config.get("architecture") if isinstance(config, Mapping) else type(config).__name__
+    if not isinstance(found, str) or found not in ARCHITECTURES:
+        raise InputError(f"unknown architecture {str(found)[:60]!r}; smalti builds {' and '.join(ARCHITECTURES)}")
+    parameters = inspect.signature(ARCHITECTURES[found].__init__).parameters
+    known = {name: p for name, p in parameters.items() if name != "self"}
+    checked: dict[str, Any] = {"architecture": found}
+    checked["sigma_data"] = _number("sigma_data", config.get("sigma_data", 0.5), 1e-6, 1e6)
+    for name, value in config.items():
+        if name in checked:
+            continue
+        if name not in known:
+            raise InputError(
+                f"{config['architecture']} has no argument {str(name)[:60]!r}{did_you_mean(str(name), known)}"
+            )
+        checked[name] = _checked(name, value)
+    missing = [name for name, p in known.items() if p.default is p.empty and name not in checked]
+    if missing:
+        raise InputError(f"the configuration of the {config['architecture']} lacks {missing[0]}")
+    return checked
+
+
+def _checked(name: str, value: Any) -> Any:
+    if name in ("noise_embedding", "encoder"):
+        if not isinstance(value, str):
+            raise InputError(f"{name} must be text, not {str(value)[:60]}")
+        return value
+    if name == "dropout":
+        return _number(name, value, 0.0, 0.999)
+    if name == "mlp_ratio":
+        return _number(name, value, 0.01, 64.0)
+    if name in ("multipliers", "attention", "taps"):
+        if not isinstance(value, (list, tuple)) or len(value) > LONGEST or (not value and name != "attention"):
+            raise InputError(f"{name} must be a list of at most {LONGEST} numbers, not {str(value)[:60]}")
+        if name == "taps":
+            return [_number(name, v, 0.0, 1e6) for v in value]
+        return [_integer(name, v) for v in value]
+    return _integer(name, value)
+
+
+def _integer(name: str, value: Any) -> int:
+    low = 0 if name in MAY_BE_ZERO else 1
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= BOUNDS[name]:
+        raise InputError(f"{name} must be a whole number from {low} to {BOUNDS[name]}, not {str(value)[:60]}")
+    return value
+
+
+def _number(name: str, value: Any, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise InputError(f"{name} must be a number from {low:g} to {high:g}, not {str(value)[:60]}")
+    return float(value)

@@ -1,0 +1,169 @@
+"""What every checkpoint comes down to, and smalti's own file format: safetensors with one JSON text as metadata.
+
+The tensors have the published names of `EDMPreconditioned` (`model.enc.32x32_conv.weight`, ...). The metadata's entry "smalti" is JSON:
+
+    {"format": 1, "config": {architecture and its arguments}, "about": {training data, split, flips, recipe, log, ...}}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from smalti.core.errors import InputError, from_os_error
+from smalti.core.files import atomic_write
+
+__all__ = ["Checkpoint", "check_safetensors", "read_safetensors", "write_safetensors"]
+
+KEY, FORMAT = "smalti", 1
+LARGEST_HEADER = 16 << 20  # bytes of JSON; a network of this family has some tens of kilobytes
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network as read from a file, before anything is built.
+
+    Attributes:
+        config: what `smalti.networks.architectures.build` takes.
+        state: tensors by published name.
+        about: plain JSON values: what was read, and what the file says of its training.
+    """
+
+    config: dict[str, Any]
+    state: dict[str, torch.Tensor]
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def write_safetensors(
+    path: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    module: nn.Module,
+    about: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a network, whole or not at all; equal networks give equal bytes.
+
+    Args:
+        path: the file.
+        config: the architecture.
+        module: the `EDMPreconditioned` whose state is kept.
+        about: plain JSON values.
+        dtype: torch.float32, or torch.float16 for half the size.
+
+    Raises:
+        EnvironmentFailure: the disk is full or the folder may not be written.
+    """
+    from safetensors.torch import save
+
+    tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in module.state_dict().items()}
+    text = json.dumps({"format": FORMAT, "config": dict(config), "about": dict(about or {})}, sort_keys=True)
+    with atomic_write(path) as file:
+        file.write(save(tensors, {KEY: text}))
+
+
+def read_safetensors(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a network in smalti's own format.
+
+    Raises:
+        InputError: not such a file, damaged, or without the metadata; nothing beyond the file's size is allocated.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    data = read_bytes(path)
+    metadata = check_safetensors(data, path)
+    text = metadata.get(KEY)
+    if not isinstance(text, str):
+        raise InputError(
+            f"{path} has no smalti metadata, so its architecture is unknown; write it with Network.save or smalti train"
+        )
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        raise InputError(f"the smalti metadata of {path} is not readable JSON; the file is damaged") from None
+    if not isinstance(said, dict) or said.get("format") != FORMAT:
+        found = said.get("format") if isinstance(said, dict) else None
+        raise InputError(f"{path} is of format {str(found)[:40]}; this smalti reads format {FORMAT}")
+    config, about = said.get("config"), said.get("about", {})
+    if not isinstance(config, dict) or not isinstance(about, dict):
+        raise InputError(f"the smalti metadata of {path} has no configuration; the file is damaged")
+    try:
+        state = load(data)
+    except (SafetensorError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a readable safetensors file ({_line(error)})") from error
+    return Checkpoint(config, state, about)
+
+
+def check_safetensors(data: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The metadata of a safetensors file whose header agrees with its size: every tensor has its own bytes, and no byte is left.
+
+    Raises:
+        InputError: it does not agree.
+    """
+
+    def damaged(why: str) -> InputError:
+        return InputError(f"{path} is not a readable safetensors file ({why}); fetch or write it again")
+
+    if len(data) < 8:
+        raise damaged("it is too short")
+    length = int.from_bytes(data[:8], "little")
+    if length > min(len(data) - 8, LARGEST_HEADER):
+        raise damaged(f"its header claims {length} bytes")
+    try:
+        header = json.loads(data[8 : 8 + length])
+    except (ValueError, RecursionError):
+        raise damaged("its header is not JSON") from None
+    if not isinstance(header, dict):
+        raise damaged("its header is not a table")
+    metadata = header.pop("__metadata__", {})
+    spans = []
+    for name, entry in header.items():
+        try:
+            low, high = entry["data_offsets"]
+            shape, size = entry["shape"], _BYTES[entry["dtype"]]
+            for side in [low, high, *shape]:
+                if not isinstance(side, int) or isinstance(side, bool) or side < 0:
+                    raise ValueError
+            for side in shape:
+                size *= side
+        except (KeyError, TypeError, ValueError):
+            raise damaged(f"its entry for {str(name)[:60]} is malformed") from None
+        if high - low != size:
+            raise damaged(f"{str(name)[:60]} claims {size} bytes and is given {high - low}")
+        spans.append((low, high))
+    end = 0
+    for low, high in sorted(spans):
+        if low != end:
+            raise damaged("its tensors overlap or leave gaps")
+        end = high
+    if end != len(data) - 8 - length:
+        raise damaged("its size is not what its header says")
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def read_bytes(path: str | os.PathLike[str], largest: int = 8 << 30) -> bytes:
+    """A whole file.
+
+    Raises:
+        InputError: no such file, a folder, or larger than `largest` bytes.
+        EnvironmentFailure: it cannot be read.
+    """
+    try:
+        size = Path(path).stat().st_size
+        if size > largest:
+            raise InputError(f"{path} has {size} bytes; checkpoints of at most {largest} are read")
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise from_os_error(error, f"read {path}") from error
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120]

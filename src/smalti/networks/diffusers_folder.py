@@ -1,0 +1,218 @@
+"""Networks saved by diffusers: a `UNet2DModel` folder with its scheduler's config (the extra smalti[diffusers]).
+
+    pipeline/model_index.json                           or, flat,   model/config.json
+    pipeline/unet/config.json                                       model/diffusion_pytorch_model.safetensors
+    pipeline/unet/diffusion_pytorch_model.safetensors               model/scheduler_config.json
+    pipeline/scheduler/scheduler_config.json
+
+Nothing is fetched and no code of the folder runs: JSON and safetensors are read, pickles (.bin) refused. The network is laid out on the
+meta device, run there once and compared with the names and shapes of the file before memory is taken for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from smalti.core.errors import InputError
+from smalti.networks.diffusers_config import check_class, image_shape, read_json, shown, unet_arguments
+from smalti.networks.diffusers_scheduler import Scheduler, read_scheduler
+from smalti.networks.diffusers_weights import first_line, read_weights
+from smalti.networks.preconditioning import EDMPreconditioned
+from smalti.networks.tables import DiscreteTable
+
+__all__ = ["DiffusersModel", "read_diffusers"]
+
+
+@dataclass(frozen=True)
+class DiffusersModel:
+    """A network read from a diffusers folder.
+
+    Attributes:
+        module: as `smalti.networks.conventions.as_denoiser` takes it; float32, in eval mode, parameters without grad.
+        convention: epsilon-vp, v-vp, sample-vp, or edm.
+        table: the noise levels by number; None for edm.
+        shape: (C, H, W).
+        num_classes: None for an unconditional network.
+        about: where it came from, for people: path, scheduler, prediction, parameters, what was ignored.
+    """
+
+    module: nn.Module
+    convention: str
+    table: DiscreteTable | None
+    shape: tuple[int, int, int]
+    num_classes: int | None
+    about: Mapping[str, Any]
+
+
+class UNetCall(nn.Module):
+    """unet(x, t, labels) as one tensor of x's channels: without the channels of a learned variance, times `sign`."""
+
+    def __init__(self, unet: nn.Module, conditional: bool, sign: float = 1.0) -> None:
+        super().__init__()
+        self.unet, self.conditional, self.sign = unet, conditional, sign
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        t: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        augmentation: torch.Tensor | None = None,  # of smalti's own networks; EDMPreconditioned passes it on
+    ) -> torch.Tensor:
+        """x (B, C, H, W), t (B,), labels (B,) int64 -> (B, C, H, W)."""
+        if self.conditional and labels is None:
+            raise InputError("this network is conditional: give labels, one class per image")
+        classes = None if labels is None else labels.to(x.device)
+        output = self.unet(x, t, class_labels=classes, return_dict=False)[0][:, : x.shape[1]]
+        return output if self.sign == 1 else self.sign * output
+
+
+class EDMCall(nn.Module):
+    """D(z, sigma, labels) around a `UNetCall`. No `EDMPreconditioned` itself: labels are numbers here, not one-hot."""
+
+    def __init__(self, network: UNetCall, sigma_data: float) -> None:
+        super().__init__()
+        self.preconditioned = EDMPreconditioned(network, sigma_data)
+
+    def forward(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        """z (B, C, H, W), sigma (B,), labels (B,) int64 -> (B, C, H, W)."""
+        return self.preconditioned(z, sigma, labels)
+
+
+def read_diffusers(path: str | os.PathLike[str], scheduler: Mapping[str, Any] | None = None) -> DiffusersModel:
+    """Read a pipeline's folder, or a model's with its scheduler's config in it (or beside, in its pipeline).
+
+    Args:
+        path: the folder.
+        scheduler: a scheduler's config, instead of one in the folder; DDPMScheduler unless it says another `_class_name`.
+
+    Raises:
+        InputError: diffusers is not installed; a folder that is not one, is damaged, or holds another class, weights in a pickle, or
+            no scheduler.
+    """
+    root = _folder(path)
+    where = _unet_folder(root)
+    config, config_path = read_json(where / "config.json"), str(where / "config.json")
+    check_class(config, config_path)
+    settings, named = _scheduler_config(root, scheduler)
+    unet_class = _unet_class()
+    arguments = unet_arguments(config, unet_class.__init__, config_path)
+    shape = image_shape(config, config_path)
+    embedding = arguments.get("time_embedding_type", "positional")
+    read = read_scheduler(settings, named, "nearest" if embedding == "learned" else "linear")
+    _check_levels(read, arguments, config_path)
+    unet = _built(unet_class, arguments, shape, read, where)
+    classes = arguments.get("num_class_embeds")
+    call = UNetCall(unet, classes is not None, -1.0 if _negated(read) else 1.0)
+    module: nn.Module = call if read.sigma_data is None else EDMCall(call, read.sigma_data)
+    about = {
+        "format": "diffusers",
+        "path": str(root),
+        "class": "UNet2DModel",
+        "version": str(config.get("_diffusers_version", "unknown")),
+        "scheduler": read.name,
+        "prediction": read.prediction,
+        "parameters": sum(p.numel() for p in unet.parameters()),
+        "ignored": sorted(key for key in config if key not in arguments and not key.startswith("_")),
+    }
+    return DiffusersModel(module.eval().requires_grad_(False), read.convention, read.table, shape, classes, about)
+
+
+def _negated(read: Scheduler) -> bool:
+    # diffusers' EDM schedulers give c_out the other sign for v_prediction
+    return read.sigma_data is not None and read.prediction == "v_prediction"
+
+
+def _folder(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path) or "\0" in str(path):
+        raise InputError(f"a diffusers model is read from a folder, not {path!r}")
+    root = Path(os.path.expanduser(path))
+    if not root.is_dir():
+        problem = "is not a folder" if root.exists() else "does not exist"
+        raise InputError(f"{root} {problem}; give a folder that diffusers saved (nothing is downloaded)")
+    return root
+
+
+def _unet_folder(root: Path) -> Path:
+    index = root / "model_index.json"
+    if index.is_file():
+        entry = read_json(index).get("unet")
+        if entry != ["diffusers", "UNet2DModel"]:
+            raise InputError(
+                f"{index}: the pipeline's unet is {shown(entry)}; smalti reads diffusers' UNet2DModel only"
+            )
+    for folder in (root / "unet", root):
+        if (folder / "config.json").is_file():
+            return folder
+    raise InputError(f"{root} has no unet/config.json and no config.json; give a folder that diffusers saved")
+
+
+def _scheduler_config(root: Path, given: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], str]:
+    if given is not None:
+        if not isinstance(given, Mapping):
+            raise InputError(f"scheduler must be the config of one, a dict, not {type(given).__name__}")
+        return {"_class_name": "DDPMScheduler", **given}, "the scheduler given"
+    places = [root / "scheduler" / "scheduler_config.json", root / "scheduler_config.json"]
+    above = root.absolute().parent
+    if (above / "model_index.json").is_file():
+        places.append(above / "scheduler" / "scheduler_config.json")
+    for place in places:
+        if place.is_file():
+            return read_json(place), str(place)
+    raise InputError(
+        f"{root} has no scheduler/scheduler_config.json, which says what the network predicts at which noise levels; "
+        "add the one that it was trained with, or pass scheduler={...}"
+    )
+
+
+def _unet_class() -> Any:
+    try:
+        return importlib.import_module("diffusers").UNet2DModel
+    except ModuleNotFoundError as error:
+        if error.name == "diffusers":
+            raise InputError("reading this folder needs diffusers: pip install 'smalti[diffusers]'") from error
+        raise InputError(f"diffusers lacks the package {error.name}: pip install 'smalti[diffusers]'") from error
+    except (ImportError, RuntimeError, AttributeError) as error:
+        raise InputError(
+            f"diffusers cannot be imported ({first_line(error)}): pip install -U 'smalti[diffusers]'"
+        ) from error
+
+
+def _check_levels(read: Scheduler, arguments: Mapping[str, Any], where: str) -> None:
+    if arguments.get("time_embedding_type") != "learned":
+        return
+    known = arguments.get("num_train_timesteps")
+    if read.table is None or known is None or known < len(read.table):
+        raise InputError(f"{where}: the network has learned {known} noise levels, its scheduler has others; check both")
+
+
+def _built(
+    unet_class: Any, arguments: dict[str, Any], shape: tuple[int, int, int], read: Scheduler, where: Path
+) -> nn.Module:
+    """The network with its weights, after everything about it has been checked without them."""
+    config = where / "config.json"
+    try:
+        with torch.device("meta"), torch.no_grad():
+            skeleton = unet_class(**arguments).eval()
+            labels = torch.zeros(1, dtype=torch.int64) if skeleton.class_embedding is not None else None
+            t = torch.zeros(1, dtype=torch.int64)
+            output = skeleton(torch.zeros(1, *shape), t, class_labels=labels, return_dict=False)[0]
+    except Exception as error:  # whatever diffusers and torch raise on a config that contradicts itself
+        raise InputError(f"{config} does not describe a network that works ({first_line(error)}); check it") from error
+    channels = (2 if read.learns_variance else 1) * shape[0]
+    if tuple(output.shape) != (1, channels, *shape[1:]):
+        raise InputError(
+            f"{config}: images of {shape} come out as {tuple(output.shape[1:])}; the scheduler expects {channels} channels"
+        )
+    weights = read_weights(where, {name: tuple(value.shape) for name, value in skeleton.state_dict().items()})
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten
+        unet = unet_class(**arguments)
+    unet.load_state_dict(weights)
+    return unet

@@ -1,0 +1,318 @@
+"""Training: its pieces against their formulas, resuming to the bit, and stopping with everything kept."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from smalti import EnvironmentFailure, InputError, Source
+from smalti.networks import Network
+from smalti.networks.preconditioning import EDMPreconditioned
+from smalti.source import Split
+from smalti.training import Recipe, TrainingDivergedError, train
+from smalti.training.augmentation import augment
+from smalti.training.batches import Batches
+from smalti.training.loss import edm_loss, edm_weight
+from smalti.training.validation import Validation
+
+QUICK = {"arch": "dit", "preset": "tiny", "changes": {"hidden": 16, "blocks": 1}, "batch_size": 8, "warmup": 2}
+
+
+def quick(**changes) -> Recipe:
+    return Recipe(**{**QUICK, "steps": 12, "validate_every": 5, "split": Split(held_out=20), **changes})
+
+
+class TestPieces:
+    def test_weight_undoes_preconditioning(self):
+        """lambda c_out^2 = 1: the network F sees the same error at every sigma."""
+        sigma = torch.tensor([0.01, 0.3, 2.0, 50.0], dtype=torch.float64)
+        c_out = sigma * 0.5 / (sigma**2 + 0.25).sqrt()
+        torch.testing.assert_close(edm_weight(sigma, 0.5) * c_out**2, torch.ones(4, dtype=torch.float64))
+
+    def test_loss_of_a_network_that_says_zero(self):
+        class Zero(torch.nn.Module):
+            def forward(self, x, *_):
+                return torch.zeros_like(x)
+
+        x, noise, sigma = torch.randn(5, 1, 4, 4), torch.randn(5, 1, 4, 4), torch.rand(5) + 0.1
+        skip = (0.25 / (sigma**2 + 0.25))[:, None, None, None]
+        wanted = edm_weight(sigma, 0.5) * (skip * (x + sigma[:, None, None, None] * noise) - x).square().mean((1, 2, 3))
+        torch.testing.assert_close(edm_loss(EDMPreconditioned(Zero()), x, sigma, noise), wanted)
+
+    def test_learning_rate_and_average(self):
+        recipe = quick(steps=100, warmup=10, learning_rate=0.1, decay="cosine", ema=1000)
+        assert recipe.learning_rate_at(0) == pytest.approx(0.01)
+        assert recipe.learning_rate_at(50) == pytest.approx(0.05)
+        assert recipe.learning_rate_at(99) < 1e-3
+        assert recipe.ema_decay_at(10**6) == pytest.approx(0.5 ** (8 / 1000))
+        assert recipe.ema_decay_at(0) == pytest.approx(0.5**20)
+
+    def test_every_epoch_visits_every_image_once(self):
+        numbers = Source(np.arange(24, dtype=np.uint8).reshape(24, 1, 1, 1))
+        batches = Batches(numbers, quick())
+        epochs = [
+            [round((float(v) + 1) * 127.5) for s in range(3 * e, 3 * e + 3) for v in batches[s].x] for e in range(2)
+        ]
+        assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(24))
+        assert epochs[0] != epochs[1]
+        again = Batches(numbers, quick())
+        assert torch.equal(again[5].noise, batches[5].noise)  # in any order of asking
+        assert torch.equal(again[1].x, batches[1].x)
+
+    def test_noise_levels_follow_the_recipe(self, digits):
+        logs = torch.cat([Batches(digits, quick(batch_size=500))[s].sigma.log() for s in range(8)])
+        assert float(logs.mean()) == pytest.approx(-1.2, abs=0.08)
+        assert float(logs.std()) == pytest.approx(1.2, abs=0.08)
+
+    def test_flips_are_drawn_only_where_they_count(self):
+        ramp = Source(np.tile(np.arange(8, dtype=np.uint8), (64, 1, 8, 1)))
+        rising = [bool(x[0, 0, 0] < x[0, 0, 7]) for x in Batches(ramp.with_hflip(True), quick(batch_size=64))[0].x]
+        assert 16 < sum(rising) < 48
+        assert all(bool(x[0, 0, 0] < x[0, 0, 7]) for x in Batches(ramp, quick(batch_size=64))[0].x)
+
+    def test_classes_are_left_out_at_times(self, digits):
+        recipe = quick(conditional=True, label_dropout=0.25, batch_size=1000)
+        classes = Batches(digits, recipe)[0].classes
+        assert classes.shape == (1000, 10)
+        assert 180 < int((classes.sum(1) == 0).sum()) < 320
+
+    def test_validation_is_the_same_each_time_and_spans_the_levels(self, digits):
+        held = digits.subset(slice(0, 30))
+        one, two = Validation(held, quick()), Validation(held, quick())
+        assert torch.equal(one.sigma, two.sigma)
+        assert torch.equal(one.noise, two.noise)
+        assert float(one.sigma.log().mean()) == pytest.approx(-1.2, abs=1e-3)
+
+
+class TestAugmentation:
+    def random(self):
+        return torch.Generator().manual_seed(1)
+
+    def test_without_anything_only_flips(self):
+        images = torch.rand(40, 1, 8, 8) - 0.5
+        moved, labels = augment(images, 0.0, self.random())
+        flipped = labels[:, 0] == 1
+        assert 5 < int(flipped.sum()) < 35
+        assert not labels[:, 1:].any()
+        torch.testing.assert_close(
+            moved, torch.where(flipped[:, None, None, None], images.flip(-1), images), atol=1e-5, rtol=0
+        )
+
+    def test_labels_say_what_was_done(self):
+        """A bright dot goes where the labelled translation says, on images that were only moved."""
+        images = -torch.ones(4000, 1, 16, 16)
+        images[:, :, 7:9, 7:9] = 1
+        moved, labels = augment(images, 0.3, self.random())
+        only = (
+            (labels[:, [1, 2, 3, 4, 5, 6]] == 0).all(1)
+            & (labels[:, 7:].abs().sum(1) > 0)
+            & (labels[:, 7:].abs() < 0.25).all(1)
+        )
+        assert int(only.sum()) > 50
+        mass = (moved[only, 0] + 1).clamp(min=0)
+        total = mass.sum((1, 2))
+        places = torch.arange(16.0) + 0.5
+        x = (mass.sum(1) * places).sum(1) / total - 8
+        y = (mass.sum(2) * places).sum(1) / total - 8
+        torch.testing.assert_close(x, 16 * labels[only, 7], atol=0.3, rtol=0)
+        torch.testing.assert_close(y, 16 * labels[only, 8], atol=0.3, rtol=0)
+
+    def test_scale_enlarges(self):
+        images = -torch.ones(2000, 1, 16, 16)
+        images[:, :, 5:11, 5:11] = 1
+        moved, labels = augment(images, 0.3, self.random())
+        only = (labels[:, [1, 3, 4, 5, 6, 7, 8]] == 0).all(1)
+        large, small = only & (labels[:, 2] > 0.15), only & (labels[:, 2] < -0.15)
+        assert float(moved[large].mean()) > float(images.mean()) > float(moved[small].mean())
+
+    def test_stays_in_range(self):
+        moved, _ = augment(2 * torch.rand(64, 3, 8, 8) - 1, 1.0, self.random())
+        assert float(moved.abs().max()) <= 1
+
+
+class TestTraining:
+    def test_learns(self, digits, tmp_path):
+        changes = {"changes": {"hidden": 48, "blocks": 2}, "learning_rate": 3e-3, "batch_size": 64, "ema": 500}
+        training = train(digits, quick(steps=100, validate_every=50, **changes), tmp_path / "r")
+        losses = [row["validation"] for row in training.history]
+        assert training.complete
+        assert losses[-1] < 0.9 * losses[0] < 1
+        loaded = Network.load(tmp_path / "r" / "network.safetensors")
+        assert loaded.name == "r"
+        assert len(loaded.training_source(digits)) == len(digits) - 20
+        z = torch.randn(1, 1, 8, 8)
+        assert torch.equal(loaded(z, 1.0), training.network(z, 1.0))
+        assert loaded.about["recipe"]["split"]["held_out"] == 20
+
+    @pytest.mark.parametrize("arch", ["ddpmpp", "ncsnpp", "dit"])
+    def test_conditional_and_augmented(self, arch, digits, tmp_path):
+        changes = {} if arch == "dit" else {"model_channels": 8}
+        recipe = Recipe(arch, "tiny", changes, steps=3, batch_size=4, conditional=True, augment=0.5, warmup=0)
+        network = train(digits, recipe, tmp_path).network
+        assert network.num_classes == 10
+        z = torch.randn(2, 1, 8, 8)
+        assert network(z, 1.0, labels=[3, 4]).shape == z.shape
+
+    def test_resumed_equals_uninterrupted(self, digits, tmp_path):
+        whole = train(digits, quick(), tmp_path / "whole", name="n")
+        with pytest.raises(ZeroDivisionError):
+            train(
+                digits,
+                quick(),
+                tmp_path / "cut",
+                name="n",
+                checkpoint_every=4,
+                on_checkpoint=lambda step: step == 8 and 1 / 0,
+            )
+        cut = train(digits, quick(), tmp_path / "cut", name="n", checkpoint_every=4, resume=True)
+        assert cut.history == whole.history
+        for name in ("network.safetensors", "state.safetensors", "loss.csv"):
+            assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+
+    def test_the_global_generator_is_left_alone(self, digits, tmp_path):
+        torch.manual_seed(3)
+        wanted = torch.rand(4)
+        torch.manual_seed(3)
+        train(digits, quick(steps=2), tmp_path)
+        assert torch.equal(torch.rand(4), wanted)
+
+    def test_another_recipe_is_not_resumed(self, digits, tmp_path):
+        train(digits, quick(), tmp_path)
+        with pytest.raises(InputError, match=r"learning_rate was 0\.001, now 0\.5"):
+            train(digits, quick(learning_rate=0.5), tmp_path, resume=True)
+
+    def test_a_damaged_state_is_refused(self, digits, tmp_path):
+        train(digits, quick(), tmp_path)
+        state = tmp_path / "state.safetensors"
+        state.write_bytes(state.read_bytes()[:-7])
+        with pytest.raises(InputError, match="not a readable safetensors"):
+            train(digits, quick(), tmp_path, resume=True)
+
+    def test_diverging_stops_and_keeps_the_last_good_state(self, digits, tmp_path):
+        recipe = quick(steps=400, learning_rate=1e3, warmup=0, batch_size=2)
+        train(digits, quick(steps=400, learning_rate=1e3, warmup=0, batch_size=2), tmp_path / "x", minutes=1e-9)
+        before = (tmp_path / "x" / "state.safetensors").read_bytes()
+        poisoned = digits.subset(slice(0, len(digits)))
+        poisoned.working = lambda index=None: torch.full((len(index), 1, 8, 8), float("nan"))
+        with pytest.raises(
+            TrainingDivergedError,
+            match=r"the loss is nan at step 1; the state of step 1 is kept in .*lower learning rate",
+        ):
+            _train_poisoned(poisoned, digits, recipe, tmp_path / "x")
+        assert (tmp_path / "x" / "state.safetensors").read_bytes() == before
+
+    def test_a_full_disk_keeps_the_last_state(self, digits, tmp_path, monkeypatch):
+        train(digits, quick(), tmp_path, minutes=1e-9)
+        before = (tmp_path / "state.safetensors").read_bytes()
+
+        def full(handle):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(EnvironmentFailure, match="the disk is full"):
+            train(digits, quick(), tmp_path, resume=True)
+        assert (tmp_path / "state.safetensors").read_bytes() == before
+        assert not list(tmp_path.glob("*.tmp")) + list(tmp_path.glob(".*.tmp"))
+
+    def test_stops_after_minutes_and_goes_on(self, digits, tmp_path):
+        first = train(digits, quick(), tmp_path, minutes=1e-9)
+        assert (first.steps, first.complete) == (1, False)
+        assert not (tmp_path / "network.safetensors").exists()
+        assert train(digits, quick(), tmp_path, resume=True).complete
+
+    def test_snapshots(self, digits, tmp_path):
+        seen = []
+        train(
+            digits,
+            quick(),
+            tmp_path,
+            snapshot_every=5,
+            on_snapshot=lambda step, network: seen.append((step, network.shape)),
+        )
+        assert seen == [(5, (1, 8, 8)), (10, (1, 8, 8))]
+
+
+def _train_poisoned(poisoned, digits, recipe, folder):
+    """Resume on images that give NaN, under the identity of the good ones."""
+    poisoned._fingerprint = digits.fingerprint()
+    poisoned.subset = lambda indices: _kept(poisoned, digits.subset(indices))
+    return train(poisoned, recipe, folder, resume=True)
+
+
+def _kept(poisoned, part):
+    part.working = poisoned.working if len(part) > 20 else part.working
+    return part
+
+
+def test_bad_recipes():
+    for changes, message in (
+        ({"steps": 0}, "steps"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+        ({"decay": "linear"}, "decay"),
+        ({"arch": "adm"}, "no architecture"),
+        ({"augment": 2.0}, "augment"),
+    ):
+        with pytest.raises(InputError, match=message):
+            quick(**changes)
+    with pytest.raises(InputError, match="classes"):
+        quick(conditional=True).config((1, 8, 8), None)
+
+
+COMMAND = [
+    *("train", "--data", "digits", "--arch", "dit", "--preset", "tiny", "--param", "hidden=16", "--param", "blocks=1"),
+    *("--steps", "40", "--batch-size", "8", "--held-out", "20", "--threads", "1", "--checkpoint-every", "5"),
+]
+
+
+def smalti_command(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "import sys; from smalti.cli import main; sys.exit(main())", *COMMAND, *arguments]
+
+
+def test_killed_training_resumes_to_the_same_bits(tmp_path):
+    """kill -9 in the middle, then --resume: the network and the log are those of a run that was never stopped."""
+    run = subprocess.run(
+        smalti_command("--out", str(tmp_path / "a" / "n")), capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    killed = subprocess.Popen(
+        smalti_command("--out", str(tmp_path / "b" / "n")), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    state = tmp_path / "b" / "n" / "state.safetensors"
+    while not state.exists() and killed.poll() is None:
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "b" / "n" / "network.safetensors").exists(), "it was killed too late to show anything"
+    again = subprocess.run(
+        smalti_command("--out", str(tmp_path / "b" / "n"), "--resume"), capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 0, again.stderr
+    for name in ("network.safetensors", "state.safetensors", "loss.csv", "samples-0000040.png"):
+        assert (tmp_path / "a" / "n" / name).read_bytes() == (tmp_path / "b" / "n" / name).read_bytes(), name
+
+
+def test_bad_commands(tmp_path, capsys):
+    from smalti.cli import main
+
+    def said(*arguments: str) -> str:
+        assert main(["train", "--data", "digits", "--preset", "tiny", "--out", str(tmp_path / "o"), *arguments]) == 2
+        line = capsys.readouterr().err.strip()
+        assert len(line.splitlines()) == 1
+        assert not (tmp_path / "o").exists()
+        return line
+
+    assert "1/2" in said("--part", "half")
+    assert "no split" in said("--part", "3/2")
+    assert "did you mean 'hidden'" in said("--arch", "dit", "--param", "hiden=3")
+    assert "no device" in said("--device", "abacus")
+    assert "square" in said("--resolution", "8x4")
+    assert "cannot be halved" in said("--resolution", "7")
+    assert "leave none" in said("--held-out", "5000")
