@@ -51,6 +51,8 @@ def test_state_is_taken_as_it_is():
         ({"sigma_data": float("inf")}, "sigma_data must be"),
         ({"encoder": 3}, "encoder must be"),
         ({"colour": 3}, "has no argument 'colour'"),
+        ({"blocks": 10**6000}, "blocks must be a whole number from 1 to 128, not a larger one"),
+        ({"blocks": 128, "multipliers": [1] * 4}, "more than 128 blocks"),
     ],
 )
 def test_bad_configurations(change, message):

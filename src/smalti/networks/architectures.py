@@ -39,6 +39,7 @@ BOUNDS = {
     "heads": 256,
 }
 LONGEST = 16  # entries of a list
+MOST_BLOCKS = 128  # of a U-Net, over all levels
 MAY_BE_ZERO = {"num_classes", "augmentation", "attention"}
 
 DDPMPP = {"noise_embedding": "positional", "noise_multiplier": 1, "encoder": "standard", "taps": [1, 1]}
@@ -159,7 +160,7 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = config.get("architecture") if isinstance(config, Mapping) else type(config).__name__
     if not isinstance(found, str) or found not in ARCHITECTURES:
-        raise InputError(f"unknown architecture {str(found)[:60]!r}; smalti builds {' and '.join(ARCHITECTURES)}")
+        raise InputError(f"unknown architecture {_shown(found)}; smalti builds {' and '.join(ARCHITECTURES)}")
     parameters = inspect.signature(ARCHITECTURES[found].__init__).parameters
     known = {name: p for name, p in parameters.items() if name != "self"}
     checked: dict[str, Any] = {"architecture": found}
@@ -175,13 +176,18 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
     missing = [name for name, p in known.items() if p.default is p.empty and name not in checked]
     if missing:
         raise InputError(f"the configuration of the {config['architecture']} lacks {missing[0]}")
+    if (
+        checked["architecture"] == "unet"
+        and checked.get("blocks", 4) * len(checked.get("multipliers", [1])) > MOST_BLOCKS
+    ):
+        raise InputError(f"a U-Net of more than {MOST_BLOCKS} blocks is not built; use fewer blocks or levels")
     return checked
 
 
 def _checked(name: str, value: Any) -> Any:
     if name in ("noise_embedding", "encoder"):
         if not isinstance(value, str):
-            raise InputError(f"{name} must be text, not {str(value)[:60]}")
+            raise InputError(f"{name} must be text, not {_shown(value)}")
         return value
     if name == "dropout":
         return _number(name, value, 0.0, 0.999)
@@ -189,21 +195,30 @@ def _checked(name: str, value: Any) -> Any:
         return _number(name, value, 0.01, 64.0)
     if name in ("multipliers", "attention", "taps"):
         if not isinstance(value, (list, tuple)) or len(value) > LONGEST or (not value and name != "attention"):
-            raise InputError(f"{name} must be a list of at most {LONGEST} numbers, not {str(value)[:60]}")
+            raise InputError(f"{name} must be a list of at most {LONGEST} numbers, not {_shown(value)}")
         if name == "taps":
             return [_number(name, v, 0.0, 1e6) for v in value]
         return [_integer(name, v) for v in value]
     return _integer(name, value)
 
 
+def _shown(value: Any) -> str:
+    """A value of unknown origin in an error's line; a list or a huge number is not written out."""
+    if isinstance(value, str):
+        return repr(value[:60])
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return "a larger one"
+    return str(value) if value is None or isinstance(value, (bool, int, float)) else f"a {type(value).__name__}"
+
+
 def _integer(name: str, value: Any) -> int:
     low = 0 if name in MAY_BE_ZERO else 1
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= BOUNDS[name]:
-        raise InputError(f"{name} must be a whole number from {low} to {BOUNDS[name]}, not {str(value)[:60]}")
+        raise InputError(f"{name} must be a whole number from {low} to {BOUNDS[name]}, not {_shown(value)}")
     return value
 
 
 def _number(name: str, value: Any, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise InputError(f"{name} must be a number from {low:g} to {high:g}, not {str(value)[:60]}")
+        raise InputError(f"{name} must be a number from {low:g} to {high:g}, not {_shown(value)}")
     return float(value)

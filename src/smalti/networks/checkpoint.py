@@ -11,14 +11,14 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from smalti.core.errors import InputError, from_os_error
+from smalti.core.errors import InputError
 from smalti.core.files import atomic_write
+from smalti.networks.whole_file import read_whole
 
 __all__ = ["Checkpoint", "check_safetensors", "read_safetensors", "write_safetensors"]
 
@@ -78,7 +78,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> Checkpoint:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    data = read_bytes(path)
+    data = read_whole(path)
     metadata = check_safetensors(data, path)
     text = metadata.get(KEY)
     if not isinstance(text, str):
@@ -147,22 +147,6 @@ def check_safetensors(data: bytes, path: str | os.PathLike[str]) -> dict[str, An
     if end != len(data) - 8 - length:
         raise damaged("its size is not what its header says")
     return metadata if isinstance(metadata, dict) else {}
-
-
-def read_bytes(path: str | os.PathLike[str], largest: int = 8 << 30) -> bytes:
-    """A whole file.
-
-    Raises:
-        InputError: no such file, a folder, or larger than `largest` bytes.
-        EnvironmentFailure: it cannot be read.
-    """
-    try:
-        size = Path(path).stat().st_size
-        if size > largest:
-            raise InputError(f"{path} has {size} bytes; checkpoints of at most {largest} are read")
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise from_os_error(error, f"read {path}") from error
 
 
 def _line(error: BaseException) -> str:

@@ -46,6 +46,8 @@ def _read(path: Path, config: Mapping[str, Any] | None) -> Checkpoint:
     from smalti.networks.edm_pickle import read_edm_pickle
     from smalti.networks.torch_files import read_torch_file
 
+    if not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path} is not a regular file; give a checkpoint")
     try:
         with path.open("rb") as file:
             start = file.read(64)

@@ -17,7 +17,8 @@ from torch import nn
 from smalti.core.errors import InputError
 from smalti.core.files import atomic_write
 from smalti.core.pieces import differences
-from smalti.networks.checkpoint import check_safetensors, read_bytes
+from smalti.networks.checkpoint import check_safetensors
+from smalti.networks.whole_file import read_whole
 
 __all__ = ["FILE", "Stored", "load_state", "save_state"]
 
@@ -71,7 +72,7 @@ def load_state(path: Path, identity: Mapping[str, Any]) -> Stored:
     """
     from safetensors.torch import load
 
-    data = read_bytes(path)
+    data = read_whole(path)
     metadata = check_safetensors(data, path)
     try:
         said = json.loads(metadata[KEY])

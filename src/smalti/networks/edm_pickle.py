@@ -1,0 +1,222 @@
+"""NVIDIA's EDM pickles (Karras et al. 2022; edm-cifar10-32x32-uncond-vp.pkl and kin) as checkpoints, without running their code.
+
+The file holds a dict with "ema", an EDMPrecond around a SongUNet. Its record names the class and the constructor's arguments;
+smalti builds its own `UNet` from these, which has the same parameter names. Everything else in the file (source text, loss, augmentation)
+is passed over.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from smalti.core.errors import InputError
+from smalti.core.pickles import Budget, printable, refusals
+from smalti.networks.checkpoint import Checkpoint
+from smalti.networks.edm_records import ModuleRecord, edm_names, modules_of, tensors_of
+from smalti.networks.tensor_records import TensorRecord, check_shares
+from smalti.networks.torch_streams import read_tree
+from smalti.networks.whole_file import read_whole
+
+__all__ = ["checkpoint_of_records", "find_network", "read_edm_pickle"]
+
+ADMITTED = "tensors, plain containers and EDM's records of its classes"
+ENTRIES = ("ema", "net")  # of a snapshot; of a dump of the training's state
+
+# SongUNet's arguments in order, with NVIDIA's defaults; None where they have to be given
+ARGUMENTS: dict[str, Any] = {
+    "img_resolution": None,
+    "in_channels": None,
+    "out_channels": None,
+    "label_dim": 0,
+    "augment_dim": 0,
+    "model_channels": 128,
+    "channel_mult": [1, 2, 2, 2],
+    "channel_mult_emb": 4,
+    "num_blocks": 4,
+    "attn_resolutions": [16],
+    "dropout": 0.1,
+    "label_dropout": 0,
+    "embedding_type": "positional",
+    "channel_mult_noise": 1,
+    "encoder_type": "standard",
+    "decoder_type": "standard",
+    "resample_filter": [1, 1],
+}
+OURS = {
+    "img_resolution": "resolution",
+    "in_channels": "channels",
+    "model_channels": "model_channels",
+    "channel_mult": "multipliers",
+    "num_blocks": "blocks",
+    "attn_resolutions": "attention",
+    "dropout": "dropout",
+    "label_dim": "num_classes",
+    "augment_dim": "augmentation",
+    "embedding_type": "noise_embedding",
+    "channel_mult_noise": "noise_multiplier",
+    "encoder_type": "encoder",
+    "resample_filter": "taps",
+}
+FORMS = {
+    "embedding_type": ("positional", "fourier"),
+    "encoder_type": ("standard", "residual"),
+    "decoder_type": ("standard",),
+}
+LISTS = ("channel_mult", "attn_resolutions", "resample_filter")
+NUMBERS = ("dropout", "label_dropout")
+
+
+def read_edm_pickle(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read an EDM pickle, or a dump of EDM's training state (training-state-*.pt).
+
+    Returns:
+        A checkpoint; `about` says what was read and what was passed over.
+
+    Raises:
+        InputError: a name that is not admitted, damage, or a network that smalti does not build (ADM, other preconditionings),
+            which is named.
+        EnvironmentFailure: it may not be read, or does not fit in memory.
+    """
+    data, what = read_whole(path), str(path)
+    budget = Budget.of(len(data))
+    with refusals(what, ADMITTED, "EDM pickle"):
+        return checkpoint_of_records(read_tree(data, edm_names(budget), budget), what, len(data))
+
+
+def find_network(tree: Any) -> tuple[str | None, ModuleRecord] | None:
+    """The network in what a file holds, with the entry of the dict that it was found under (None: it is the whole)."""
+    if isinstance(tree, ModuleRecord):
+        return None, tree
+    if isinstance(tree, dict):
+        for entry in ENTRIES:
+            if isinstance(tree.get(entry), ModuleRecord):
+                return entry, tree[entry]
+    return None
+
+
+def checkpoint_of_records(tree: Any, what: str, size: int) -> Checkpoint:
+    """The checkpoint in a tree of records; see `read_edm_pickle`.
+
+    Args:
+        tree: what the file holds.
+        what: its name, for messages.
+        size: its bytes.
+    """
+    found = find_network(tree)
+    if found is None:
+        raise InputError(f"{what} has no network under {' or '.join(map(repr, ENTRIES))}; give an EDM network snapshot")
+    entry, outer = found
+    inner = _inner(outer, what)
+    arguments = _arguments(inner, what)
+    mapped = {ours: arguments[theirs] for theirs, ours in OURS.items()}
+    config = {"architecture": "unet", "sigma_data": _sigma_data(outer, what), **mapped}
+    records = tensors_of(outer)
+    check_shares(records, size)
+    state = {name: record.to_tensor() for name, record in records.items()}
+    return Checkpoint(config, state, _about(tree, entry, outer, inner, arguments, records))
+
+
+def _inner(outer: ModuleRecord, what: str) -> ModuleRecord:
+    """The U-Net inside the preconditioning, where both are of the classes that smalti builds."""
+    name = printable(outer.class_name, 60)
+    if outer.class_name in ("SongUNet", "DhariwalUNet"):
+        raise InputError(
+            f"{what} holds a bare {name} without its preconditioning; give the snapshot that EDM's training wrote"
+        )
+    inner = outer.table("_modules").get("model")
+    within = printable(inner.class_name, 60) if isinstance(inner, ModuleRecord) else "nothing"
+    if outer.class_name != "EDMPrecond":
+        known = outer.class_name in ("VPPrecond", "VEPrecond", "iDDPMPrecond")
+        kind = "another preconditioning, of the baselines" if known else "a class that smalti does not know"
+        raise InputError(f"{what} holds {name} around {within}: {kind}; give a network in EDMPrecond (edm-*.pkl)")
+    if not isinstance(inner, ModuleRecord) or inner.class_name != "SongUNet":
+        kind = (
+            "the ADM architecture, which smalti does not build"
+            if within == "DhariwalUNet"
+            else "which smalti does not know"
+        )
+        raise InputError(
+            f"{what} holds {name} around {within}, {kind}; give a SongUNet (DDPM++ or NCSN++, edm-cifar10-*.pkl)"
+        )
+    return inner
+
+
+def _sigma_data(outer: ModuleRecord, what: str) -> float:
+    value = outer.state.get("sigma_data", 0.5)
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise InputError(f"{what} has a sigma_data that is not a number; it is damaged")
+    return float(value)
+
+
+def _arguments(inner: ModuleRecord, what: str) -> dict[str, Any]:
+    """SongUNet's arguments as given to its constructor, with its defaults: checked plain values."""
+    given, named = inner.state.get("_init_args"), inner.state.get("_init_kwargs")
+    if not isinstance(given, (tuple, list)) or not isinstance(named, dict) or len(given) > len(ARGUMENTS):
+        raise InputError(f"{what} does not say how its SongUNet was made; give the snapshot that EDM's training wrote")
+    found = dict(zip(ARGUMENTS, given, strict=False))
+    unknown = [key for key in named if key not in ARGUMENTS or key in found]
+    if unknown:
+        shown = printable(str(unknown[0])[:100] if isinstance(unknown[0], str) else type(unknown[0]).__name__, 60)
+        raise InputError(f"the SongUNet in {what} has the argument {shown}, which smalti does not know")
+    found = {**ARGUMENTS, **found, **named}
+    for name, value in found.items():
+        if not _fits(name, value):
+            raise InputError(
+                f"the SongUNet in {what} has an unusable {name}; the file is damaged or of another version of EDM"
+            )
+    for name, forms in FORMS.items():
+        if found[name] not in forms:
+            shown = printable(found[name], 40)
+            raise InputError(f"the SongUNet in {what} has {name} {shown!r}; smalti builds {' and '.join(forms)}")
+    if found["channel_mult_emb"] != 4 or found["in_channels"] != found["out_channels"]:
+        raise InputError(
+            f"the SongUNet in {what} has another embedding width or other outputs than inputs, which smalti does not build"
+        )
+    return {name: list(value) if name in LISTS else value for name, value in found.items()}
+
+
+def _fits(name: str, value: Any) -> bool:
+    if name in FORMS:
+        return isinstance(value, str)
+    if name in LISTS:
+        plain = isinstance(value, (list, tuple)) and len(value) <= 16
+        return plain and all(_small(side, float if name == "resample_filter" else int) for side in value)
+    return _small(value, float if name in NUMBERS else int)
+
+
+def _small(value: Any, kind: type) -> bool:
+    return type(value) in (int, kind) and abs(value) < 1 << 31  # NaN is not
+
+
+def _about(
+    tree: Any,
+    entry: str | None,
+    outer: ModuleRecord,
+    inner: ModuleRecord,
+    arguments: Mapping[str, Any],
+    records: Mapping[str, TensorRecord],
+) -> dict[str, Any]:
+    modules = [module for _, module in modules_of(outer)]
+    keys = itertools.islice(tree, 20) if isinstance(tree, dict) else ()
+    others = [key for key in keys if isinstance(key, str) and key != entry]
+    fp16 = "use_fp16" if outer.state.get("use_fp16") is True else None
+    dropped = "label_dropout" if arguments["label_dropout"] else None
+    source = sum(len(text) for text in {module.source for module in modules})
+    return {
+        "format": "EDM pickle",
+        "entry": entry,
+        "preconditioning": outer.class_name,
+        "model": inner.class_name,
+        "arguments": dict(arguments),
+        "classes": dict(sorted(Counter(printable(module.class_name, 60) for module in modules).items())),
+        "tensors": len(records),
+        "parameters": sum(record.elements for record in records.values()),
+        "label_dim": arguments["label_dim"],
+        "ignored": [printable(name, 40) for name in (*others, fp16, dropped) if name],
+        "source_text": f"{source} characters of source code in the file, not run",
+    }
