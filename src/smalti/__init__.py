@@ -14,10 +14,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smalti import metrics
+    from smalti.analysis.compare import compare
+    from smalti.analysis.errors import Deviations, deviations, error_to_optimal
+    from smalti.analysis.forward import forward_z
+    from smalti.analysis.heatmaps import Sensitivity
+    from smalti.analysis.reverse import reverse_z
+    from smalti.analysis.sensitivity import sensitivity
+    from smalti.analysis.transformations import Box
+    from smalti.analysis.transforms import TransformResult, transforms
+    from smalti.analysis.z_sets import ZSet
     from smalti.checks import CheckFailure, CheckResult, check_denoiser
     from smalti.core.denoiser import Denoiser
     from smalti.core.errors import EnvironmentFailure, InputError, SmaltiError
     from smalti.core.schedule import edm_sigmas
+    from smalti.core.table import Table
     from smalti.denoisers import Gaussian, LocalScore, Nearest, Optimal, PSPCSquare, WindowDenoiser
     from smalti.engine import (
         Centred,
@@ -36,14 +47,27 @@ if TYPE_CHECKING:
         get_threads,
         set_threads,
     )
+    from smalti.networks.network import Network
+    from smalti.networks.tables import DiscreteTable
     from smalti.sampling import SampleResult, sample, trajectory
-    from smalti.source import Source
+    from smalti.source import Source, Split
+    from smalti.training import Recipe, Training, train
 
-_ROOMS = {
+_ROOMS: dict[str, tuple[str, ...]] = {
+    "smalti.analysis.compare": ("compare",),
+    "smalti.analysis.errors": ("Deviations", "deviations", "error_to_optimal"),
+    "smalti.analysis.forward": ("forward_z",),
+    "smalti.analysis.heatmaps": ("Sensitivity",),
+    "smalti.analysis.reverse": ("reverse_z",),
+    "smalti.analysis.sensitivity": ("sensitivity",),
+    "smalti.analysis.transformations": ("Box",),
+    "smalti.analysis.transforms": ("TransformResult", "transforms"),
+    "smalti.analysis.z_sets": ("ZSet",),
     "smalti.checks": ("CheckFailure", "CheckResult", "check_denoiser"),
     "smalti.core.denoiser": ("Denoiser",),
     "smalti.core.errors": ("EnvironmentFailure", "InputError", "SmaltiError"),
     "smalti.core.schedule": ("edm_sigmas",),
+    "smalti.core.table": ("Table",),
     "smalti.denoisers": ("Gaussian", "LocalScore", "Nearest", "Optimal", "PSPCSquare", "WindowDenoiser"),
     "smalti.engine": (
         "Centred",
@@ -62,17 +86,23 @@ _ROOMS = {
         "get_threads",
         "set_threads",
     ),
+    "smalti.networks.network": ("Network",),
+    "smalti.networks.tables": ("DiscreteTable",),
     "smalti.sampling": ("SampleResult", "sample", "trajectory"),
-    "smalti.source": ("Source",),
+    "smalti.source": ("Source", "Split"),
+    "smalti.training": ("Recipe", "Training", "train"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "Box",
     "Centred",
     "CheckFailure",
     "CheckResult",
     "Crops",
     "Denoiser",
+    "Deviations",
+    "DiscreteTable",
     "EnvironmentFailure",
     "EveryPlace",
     "Full",
@@ -83,25 +113,42 @@ __all__ = [
     "Masks",
     "Match",
     "Nearest",
+    "Network",
     "Optimal",
     "PSPCSquare",
     "Posterior",
     "PosteriorMeanCollection",
+    "Recipe",
     "SameBorderDistance",
     "SamePlace",
     "SampleResult",
     "Scheduled",
+    "Sensitivity",
     "SmaltiError",
     "Source",
+    "Split",
+    "Table",
+    "Training",
+    "TransformResult",
     "WindowDenoiser",
     "Windows",
+    "ZSet",
     "__version__",
     "check_denoiser",
+    "compare",
+    "deviations",
     "edm_sigmas",
+    "error_to_optimal",
+    "forward_z",
     "get_threads",
+    "metrics",
+    "reverse_z",
     "sample",
+    "sensitivity",
     "set_threads",
+    "train",
     "trajectory",
+    "transforms",
 ]
 
 
@@ -113,6 +160,8 @@ def __getattr__(name: str) -> Any:
             return version("smalti")
         except PackageNotFoundError:  # a source tree that is not installed
             return "0+unknown"
+    if name == "metrics":
+        return importlib.import_module("smalti.metrics")
     if name in _ROOM_OF:
         value = getattr(importlib.import_module(_ROOM_OF[name]), name)
         globals()[name] = value

@@ -9,11 +9,17 @@ import typer
 
 from smalti.cli import boundary, options
 from smalti.cli.commands.bench import bench
+from smalti.cli.commands.compare import compare
 from smalti.cli.commands.demo import demo
 from smalti.cli.commands.denoise import denoise
 from smalti.cli.commands.denoisers import denoisers
+from smalti.cli.commands.error import error
 from smalti.cli.commands.info import info
+from smalti.cli.commands.networks import networks
 from smalti.cli.commands.sample import sample
+from smalti.cli.commands.sensitivity import sensitivity
+from smalti.cli.commands.train import train
+from smalti.cli.commands.transforms import transforms
 from smalti.cli.versions import package_version
 
 __all__ = ["app", "main"]
@@ -26,7 +32,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (info, denoisers, denoise, sample, demo, bench):
+for command in (
+    info,
+    denoisers,
+    networks,
+    denoise,
+    sample,
+    train,
+    error,
+    transforms,
+    sensitivity,
+    compare,
+    demo,
+    bench,
+):
     app.command()(command)
 
 

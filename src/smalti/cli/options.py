@@ -21,12 +21,16 @@ __all__ = [
     "Data",
     "Debug",
     "DenoiserName",
+    "Denoisers",
     "HFlip",
     "Json",
+    "Labelled",
     "Labels",
     "Layout",
     "LayoutOption",
     "Limit",
+    "NetworkOption",
+    "Networks",
     "OptionalData",
     "Out",
     "Overwrite",
@@ -84,7 +88,26 @@ SkipBad = Annotated[
 ]
 
 DenoiserName = Annotated[
-    str, typer.Option("--denoiser", help="See `smalti denoisers`.", show_default=True, rich_help_panel=METHOD)
+    str | None,
+    typer.Option("--denoiser", help="See `smalti denoisers`.", show_default="pspc-square", rich_help_panel=METHOD),
+]
+NetworkOption = Annotated[
+    str | None,
+    typer.Option("--network", help="Instead: a checkpoint, or a network of `smalti networks`.", rich_help_panel=METHOD),
+]
+Denoisers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--denoiser",
+        help="NAME or NAME:PARAM=VALUE, such as pspc-square:patch_size=5; repeatable. See `smalti denoisers`.",
+        rich_help_panel=METHOD,
+    ),
+]
+Networks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--network", help="A checkpoint, or a network that comes with smalti; repeatable.", rich_help_panel=METHOD
+    ),
 ]
 Param = Annotated[
     list[str] | None,
@@ -92,6 +115,10 @@ Param = Annotated[
 ]
 BackendOption = Annotated[
     Backend | None, typer.Option("--backend", help="Where the engine computes.", rich_help_panel=METHOD)
+]
+Labelled = Annotated[
+    bool,
+    typer.Option("--labelled", help="Give every noisy image its class as a label.", rich_help_panel=METHOD),
 ]
 Labels = Annotated[
     str | None,

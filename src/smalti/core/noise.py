@@ -9,7 +9,14 @@ import torch
 
 from smalti.core.errors import InputError
 
-__all__ = ["standard_normal"]
+__all__ = ["check_seed", "standard_normal"]
+
+
+def check_seed(seed: int) -> int:
+    """`seed`, or InputError unless 0 <= seed < 2^64."""
+    if not 0 <= seed < 2**64:
+        raise InputError(f"the seed must be an integer from 0 to 2^64 - 1, not {seed}")
+    return seed
 
 
 def standard_normal(seed: int, indices: Iterable[int], shape: tuple[int, ...]) -> torch.Tensor:
@@ -26,7 +33,9 @@ def standard_normal(seed: int, indices: Iterable[int], shape: tuple[int, ...]) -
     Raises:
         InputError: a seed out of range.
     """
-    if not 0 <= seed < 2**64:
-        raise InputError(f"the seed must be an integer from 0 to 2^64 - 1, not {seed}")
-    rows = [np.random.Generator(np.random.Philox(key=[seed, j])).standard_normal(shape) for j in indices]
+    check_seed(seed)
+    rows = [
+        np.random.Generator(np.random.Philox(key=np.array([seed, j], np.uint64))).standard_normal(shape)
+        for j in indices
+    ]
     return torch.from_numpy(np.stack(rows)) if rows else torch.empty((0, *shape), dtype=torch.float64)

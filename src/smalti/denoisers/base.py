@@ -13,18 +13,29 @@ A new denoiser is a class that says which windows it uses at which sigma:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
+from smalti.core.schedule import edm_sigmas, nearest_level
 from smalti.engine.collection import PosteriorMeanCollection
 from smalti.engine.scheduled import Scheduled
 from smalti.source import Source
 
-__all__ = ["WindowDenoiser", "check_source", "images_of_class", "schedule_of"]
+__all__ = [
+    "AdaptedWindowDenoiser",
+    "WindowDenoiser",
+    "check_number",
+    "check_source",
+    "images_of_class",
+    "per_level",
+    "schedule_of",
+]
 
 
 class WindowDenoiser(Denoiser):
@@ -54,6 +65,93 @@ class WindowDenoiser(Denoiser):
     def denoise(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         return self._scheduled.denoise(z, sigma, labels)
 
+    def jacobian_rows(
+        self, z: torch.Tensor, sigma: float, pixels: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> Iterator[torch.Tensor]:
+        """The derivatives of chosen output pixels, in closed form; see `PosteriorMeanCollection.jacobian_rows`."""
+        return self.collection(sigma).jacobian_rows(z, sigma, pixels, labels)
+
+
+class AdaptedWindowDenoiser(Denoiser):
+    """A denoiser whose windows come from the statistics of the source, or depend on sigma itself: one collection for each noise
+    level and class, made when it is first used. The latest `kept` are kept.
+
+    A subclass sets `source` and `backend`, calls `super().__init__(levels, classwise)` and defines `collection_for(sigma, label)`.
+
+    Args:
+        levels: noise levels that sigma is rounded to, in |sigma - sigma_i|; None where every sigma has windows of its own.
+        classwise: whether the windows of z with labels are those of their classes.
+    """
+
+    kept: ClassVar[int] = 64
+    source: Source
+    backend: str
+
+    def __init__(self, levels: Sequence[float] | None = None, classwise: bool = False) -> None:
+        check_source(self.source)
+        self.shape, self.num_classes = self.source.shape, self.source.num_classes
+        self.levels, self._classwise = None if levels is None else [float(s) for s in levels], classwise
+        if self.levels is not None and not (self.levels and all(0 < s < float("inf") for s in self.levels)):
+            raise InputError("a schedule needs at least one sigma, each finite and greater than 0")
+        self._made: OrderedDict[tuple[float, int | None], PosteriorMeanCollection] = OrderedDict()
+
+    def collection_for(self, sigma: float, label: int | None) -> PosteriorMeanCollection:
+        """The collection of a noise level (one of `levels` where there are any) and class (None: of all images)."""
+        raise NotImplementedError
+
+    def collection(self, sigma: float, label: int | None = None) -> PosteriorMeanCollection:
+        """The collection that serves `sigma` and z of this class: its weights, posteriors and posterior means.
+
+        It is one on the whole source: `labels` of its own calls choose the images.
+        """
+        return self._collection(self._key(sigma, label))
+
+    def _key(self, sigma: float, label: int | None) -> tuple[float, int | None]:
+        level = sigma if self.levels is None else self.levels[nearest_level(self.levels, sigma)]
+        return float(level), label if self._classwise else None
+
+    def _collection(self, key: tuple[float, int | None]) -> PosteriorMeanCollection:
+        if key not in self._made:
+            self._made[key] = self.collection_for(*key)
+        self._made.move_to_end(key)
+        if len(self._made) > self.kept:
+            self._made.popitem(last=False)
+        return self._made[key]
+
+    def denoise(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        out = torch.empty_like(z)
+        for key, rows in self._groups(sigma, labels):
+            here = rows.to(z.device)
+            part = self._collection(key).denoise(z[here], sigma[rows], None if labels is None else labels[rows])
+            out = out.index_copy(0, here, part.to(z.dtype))
+        return out
+
+    def jacobian_rows(
+        self, z: torch.Tensor, sigma: float, pixels: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> Iterator[torch.Tensor]:
+        """The derivatives of chosen output pixels, in closed form; see `PosteriorMeanCollection.jacobian_rows`."""
+        groups = self._groups(torch.full((len(z),), float(sigma), dtype=torch.float64), labels)
+        if len(groups) == 1:
+            yield from self._collection(groups[0][0]).jacobian_rows(z, sigma, pixels, labels)
+            return
+        for pixel in pixels.split(1):
+            out = torch.empty(len(z), 1, self.shape[0], *self.shape, dtype=torch.float64, device=z.device)
+            for key, rows in groups:
+                assert labels is not None
+                (part,) = self._collection(key).jacobian_rows(z[rows.to(z.device)], sigma, pixel, labels[rows])
+                out[rows.to(z.device)] = part.to(z.device)
+            yield out
+
+    def _groups(
+        self, sigma: torch.Tensor, labels: torch.Tensor | None
+    ) -> list[tuple[tuple[float, int | None], torch.Tensor]]:
+        """Rows of a batch that share a collection, with its key."""
+        classes = [None] * len(sigma) if labels is None else labels.tolist()
+        found: dict[tuple[float, int | None], list[int]] = {}
+        for row, (level, label) in enumerate(zip(sigma.tolist(), classes, strict=True)):
+            found.setdefault(self._key(level, label), []).append(row)
+        return [(key, torch.tensor(rows)) for key, rows in found.items()]
+
 
 def check_source(source: Source) -> None:
     """Raise InputError unless `source` is a Source."""
@@ -61,6 +159,23 @@ def check_source(source: Source) -> None:
         raise InputError(
             f"a source is needed, not {type(source).__name__}; smalti.Source(images) makes one of an array"
         )
+
+
+def check_number(what: str, value: Any) -> float:
+    """`value` as a float; numpy's and torch's numbers count.
+
+    Raises:
+        InputError: anything else, text, bools and NaN included.
+    """
+    try:
+        if isinstance(value, (bool, str)):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{what} must be a number, not {value!r}") from None
+    if number != number:
+        raise InputError(f"{what} must be a number, not NaN")
+    return number
 
 
 def images_of_class(source: Source, label: int | None) -> np.ndarray:
@@ -90,3 +205,25 @@ def schedule_of(
         named = "sigmas" if sigmas is not None else "levels of the default schedule"
         raise InputError(f"{len(values)} {what} for {len(levels)} {named}; give one for each, with sigmas=[...]")
     return levels
+
+
+def per_level(value: Any, sigmas: Sequence[float] | torch.Tensor | None, what: str) -> tuple[list, list[float] | None]:
+    """A parameter that is one value, or a list with one for each noise level: its values, and the levels (None: one for all).
+
+    Args:
+        value: a number, or a list of them.
+        sigmas: the levels of the list; the 18 levels of the EDM schedule by default.
+        what: its plural, for messages.
+
+    Raises:
+        InputError: an empty list, lengths that differ, or sigmas without a list.
+    """
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        value = value.tolist()
+    if not isinstance(value, (list, tuple)):
+        if sigmas is not None:
+            raise InputError(f"sigmas were given with one value; give a list of {what}, one for each of them")
+        return [value], None
+    if not value:
+        raise InputError(f"the list of {what} is empty; give one for each noise level")
+    return list(value), schedule_of(value, sigmas, what, edm_sigmas().tolist())

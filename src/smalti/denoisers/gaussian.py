@@ -8,6 +8,8 @@ largest eigenvalues and discards the rest of z - mu, as in the published PSPC co
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
@@ -22,6 +24,9 @@ from smalti.source import Source
 __all__ = ["Gaussian"]
 
 BLOCK = 2048  # images
+PIXELS = 64  # whose derivatives are given together
+EPSILON = 2.0**-52
+CONSTANT = 1e-12  # variance, relative to the largest eigenvalue; one grey level in one of 100,000 images of 3 x 32 x 32 has more
 
 
 class Gaussian(Denoiser):
@@ -64,6 +69,24 @@ class Gaussian(Denoiser):
             out = out.index_copy(0, here, (mean + ((centred @ vectors) * shrink) @ vectors.T).reshape(-1, *self.shape))
         return out
 
+    def jacobian_rows(
+        self, z: torch.Tensor, sigma: float, pixels: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> Iterator[torch.Tensor]:
+        """V diag(lambda / (lambda + sigma^2)) V^T, the same at every z: (1, p, C, C, H, W) float64 for p pixels after another.
+
+        Args:
+            z: (B, C, H, W); sigma: > 0; pixels: (P, 2) (row, column); labels: (B,) classes, then B rows instead of one.
+        """
+        channels, height, width = self.shape
+        for some in pixels.split(PIXELS):
+            outputs = (some[:, 0] * width + some[:, 1])[:, None] + height * width * torch.arange(channels)
+            rows = []
+            for label in [None] if labels is None else labels.tolist():
+                _, values, vectors = self.spectrum(label)
+                product = (vectors[outputs.flatten()] * (values / (values + sigma**2))) @ vectors.T
+                rows.append(product.reshape(len(some), channels, *self.shape))
+            yield torch.stack(rows)
+
     def spectrum(self, label: int | None = None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Mean (D,), eigenvalues (r,) largest first, eigenvectors (D, r) of the source or one of its classes; float64, D = C H W."""
         if label not in self._spectra:
@@ -72,6 +95,18 @@ class Gaussian(Denoiser):
             rank = len(values) if self.rank is None else self.rank
             self._spectra[label] = mean, values.flip(0)[:rank].clamp(min=0), vectors.flip(1)[:, :rank].contiguous()
         return self._spectra[label]
+
+    def filter_factor(self, sigma: float, label: int | None = None) -> torch.Tensor:
+        """A with F = S (S + sigma^2 I)^-1 = A A^T, the linear denoiser's own filter: (D, r) float64.
+
+        Rows of entries that never vary are 0, and so are eigenvalues within the rounding of the decomposition: what F has there is
+        noise, of the size of the largest eigenvalue's rounding over sigma^2.
+        """
+        _, values, vectors = self.spectrum(label)
+        largest = float(values[0])
+        values = torch.where(values > len(vectors) * EPSILON * largest, values, 0)
+        varies = vectors.square() @ values > CONSTANT * largest
+        return vectors * (values / (values + sigma**2)).sqrt() * varies[:, None]
 
     def _moments(self, label: int | None) -> tuple[torch.Tensor, torch.Tensor]:
         indices = images_of_class(self.source, label)

@@ -5,6 +5,8 @@ D(z, sigma) = x^i,  i = argmin |z - x^i|   (the first of equals; with flips, the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 from smalti.core.denoiser import Denoiser
@@ -40,6 +42,12 @@ class Nearest(Denoiser):
             here = rows.to(z.device)
             out = out.index_copy(0, here, self._nearest(z.detach()[here], label).to(z))
         return out + (z - z.detach()) * 0 if z.requires_grad else out
+
+    def jacobian_rows(
+        self, z: torch.Tensor, sigma: float, pixels: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> Iterator[torch.Tensor]:
+        """Zeros, at every z the same: (1, 1, C, C, H, W) float64 for each of the pixels (P, 2)."""
+        return (torch.zeros(1, 1, self.shape[0], *self.shape, dtype=torch.float64) for _ in pixels)
 
     def _nearest(self, z: torch.Tensor, label: int | None) -> torch.Tensor:
         found = nearest(self.source, z, 1, images_of_class(self.source, label))[0][:, 0].numpy()

@@ -7,7 +7,7 @@ D      =  sum_k R_k * E_k / sum_k R_k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -19,6 +19,7 @@ from smalti.core.validation import check_count, check_integer, check_labels, che
 from smalti.engine.autograd import Composite
 from smalti.engine.backend import Backend, backend_for, backend_names
 from smalti.engine.elements import Selection
+from smalti.engine.jacobian import closed_form, one_by_one, plan
 from smalti.engine.match import Match, SamePlace
 from smalti.engine.posterior import Posterior, inspect_posterior, posterior_means
 from smalti.engine.windows import Windows
@@ -28,6 +29,8 @@ __all__ = ["PosteriorMeanCollection"]
 
 Labels = torch.Tensor | Sequence[int] | int | None
 Images = slice | np.ndarray | Sequence[int] | None
+
+ROWS_BYTES = 64 << 20  # of Jacobian rows at once
 
 
 class PosteriorMeanCollection(Denoiser):
@@ -212,6 +215,28 @@ class PosteriorMeanCollection(Denoiser):
         ]
         product = _by_row(parts, len(z)) / levels.to(z.device)[:, None, None, None] ** 2
         return product if transpose else product / coverage
+
+    def jacobian_rows(
+        self, z: torch.Tensor, sigma: float | torch.Tensor, pixels: torch.Tensor, labels: Labels = None
+    ) -> Iterator[torch.Tensor]:
+        """The derivatives of chosen output pixels with respect to all of z, exactly (`smalti.engine.jacobian`).
+
+        Args:
+            z, sigma, labels: as for a call.
+            pixels: (P, 2) int64, (row, column).
+
+        Yields:
+            (B, p, C, C, H, W) float64, dD[b, c, pixel]/dz[b, c', i, j], for p pixels after another, P in all.
+        """
+        z, levels, classes = self._checked(z, sigma, labels)
+        size = max(1, ROWS_BYTES // (8 * self.shape[0] * z.numel()))
+        for some, queries in (group for part in pixels.split(size) for group in plan(self, part)):
+            if queries is None:
+                yield from (one_by_one(self, z, levels, pixel, classes) for pixel in some)
+                continue
+            groups = self._groups(classes, len(z))
+            parts = [(rows, closed_form(self, z[rows], levels[rows], queries, chosen)) for rows, chosen in groups]
+            yield _by_row(parts, len(z))
 
     def _jacobian_product_by_autograd(
         self,

@@ -1,8 +1,9 @@
-"""The `numba` backend: compiled loops on the CPU for boxes at the same place (`Full`, `Crops`, `Centred`), on threads.
+"""The `numba` backend: compiled loops on the CPU for windows at the same place, on threads.
 
-The loops are in `compiled.kernels`, what calls them in `compiled.box_program` and `compiled.full_program`. A flip is done to z instead of
-to every image: the distance between z and the flipped image is that between the flipped z and the image, so a source with flips costs
-twice, and no image is moved.
+Boxes (`Full`, `Crops`, `Centred`) are sliding sums: `compiled.kernels`, called by `compiled.box_program` and `compiled.full_program`. Masks
+of any form are sparse sums with images in lanes: `compiled.mask_kernels` and `compiled.mask_program`. A flip is done to z instead of to
+every image: the distance between z and the flipped image is that between the flipped z and the image, so a source with flips costs twice,
+and no image is moved.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from smalti.engine.backend import Backend
 from smalti.engine.compiled.box_program import BoxProgram
 from smalti.engine.compiled.full_program import FullProgram
+from smalti.engine.compiled.mask_program import MaskProgram
 from smalti.engine.elements import Selection
 from smalti.engine.torch_backend import TorchBackend
 from smalti.engine.windows import Full
@@ -30,15 +32,10 @@ class NumbaBackend(Backend):
     def unsupported(self, collection: PosteriorMeanCollection, device: torch.device) -> str | None:
         if device.type != "cpu":
             return f"it computes on the CPU, and z is on {device}"
-        boxes = collection.queries.boxes(collection.shape), collection.responses.boxes(collection.shape)
-        if boxes[0] is None or boxes[1] is None:
-            return "it knows boxes only (Full, Crops, Centred)"
-        if (boxes[0].rows, boxes[0].columns) != (boxes[1].rows, boxes[1].columns):
-            return "its queries and responses must lie on one grid"
         if collection.shifts != [(0, 0)]:
             return "it compares the same place only"
-        if collection.source.hflip and not all(box.mirrored(collection.shape[2]) for box in boxes if box):
-            return "these windows are not symmetric under the flips of the source"
+        if not _are_boxes(collection) and collection.queries.factors(collection.shape) is not None:
+            return "soft separable windows are matrix products, which torch does"
         return None
 
     def log_normalisers(
@@ -73,16 +70,25 @@ class NumbaBackend(Backend):
         transpose: bool,
     ) -> torch.Tensor:
         program = _program(collection, z, sigma, selection)
-        if not isinstance(program, BoxProgram):  # one window: plain matrix products are as fast
+        if not isinstance(program, BoxProgram):  # plain matrix products do for one window, and for masks
             return TorchBackend().covariance_product(collection, z, sigma, direction, selection, transpose)
         return torch.from_numpy(program.covariance_product(direction.detach().double().numpy(), transpose))
 
 
+def _are_boxes(collection: PosteriorMeanCollection) -> bool:
+    """Whether queries and responses are boxes on one grid, which flips, if there are any, map onto itself."""
+    box, reply = collection.queries.boxes(collection.shape), collection.responses.boxes(collection.shape)
+    if box is None or reply is None or (box.rows, box.columns) != (reply.rows, reply.columns):
+        return False
+    width = collection.shape[2]
+    return not collection.source.hflip or (box.mirrored(width) and reply.mirrored(width))
+
+
 def _program(
     collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
-) -> BoxProgram | FullProgram:
+) -> BoxProgram | FullProgram | MaskProgram:
+    if not _are_boxes(collection):
+        return MaskProgram(collection, z, sigma, selection)
     box, reply = collection.queries.boxes(collection.shape), collection.responses.boxes(collection.shape)
-    assert box is not None
-    assert reply is not None
-    whole = (box.rows, box.columns) == (1, 1) and box == reply == Full().boxes(collection.shape)
+    whole = box == reply == Full().boxes(collection.shape)
     return (FullProgram if whole else BoxProgram)(collection, z, sigma, selection)

@@ -43,10 +43,9 @@ def run_batches(
         try:
             for low, high in bounds:
                 if (low, high) not in parts:
-                    arrays = compute(low, high, advance)
+                    parts[low, high] = compute(low, high, advance)
                     done += high - low
-                    folder.save_part(low, high, arrays, done)
-                    parts[low, high] = arrays
+                    folder.save_part(low, high, parts[low, high], done)
         except KeyboardInterrupt:
             interrupted = True
     finished = [parts[bound] for bound in bounds if bound in parts]

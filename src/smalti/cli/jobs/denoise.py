@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from smalti import denoisers
 from smalti.cli.jobs.arrays import load_z
 from smalti.cli.jobs.batches import Arrays, interrupted_run, run_batches
+from smalti.cli.jobs.chosen import choose
 from smalti.cli.jobs.data import DataOptions, open_source
 from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.labels import parse_labels
-from smalti.cli.jobs.parameters import parse_parameters
 from smalti.cli.jobs.run_folder import RunFolder
 from smalti.cli.words import counted
 from smalti.core.denoiser import Denoiser
@@ -40,9 +39,10 @@ class DenoiseJob:
 
     data: DataOptions
     out: Path
-    denoiser: str
+    denoiser: str | None
     parameters: list[str]
     backend: str | None
+    network: str | None
     level: int | None
     sigma: float | None
     n: int | None
@@ -67,8 +67,7 @@ def run_denoise(job: DenoiseJob) -> Path:
     if job.input is not None and job.seed is not None:
         raise InputError("--seed draws noise, but --input is noisy already; give one of them")
     standard_normal(job.seed or 0, (), (1,))  # a bad seed is said before the data is opened
-    kind = denoisers.find(job.denoiser)
-    parameters = parse_parameters(kind, job.parameters, job.backend)
+    chosen = choose(job.denoiser, job.parameters, job.backend, job.network)
     with RunFolder(job.out, (ARRAYS, PICTURE), job.overwrite, job.resume) as folder:
         source = open_source(job.data)
         inputs = (
@@ -77,12 +76,12 @@ def run_denoise(job: DenoiseJob) -> Path:
             else _from_data(source, n or min(16, len(source)), job.seed or 0, sigma)
         )
         total = len(inputs)
-        denoiser = denoisers.create(job.denoiser, source, **parameters)
+        denoiser = chosen.create(source)
         labels = parse_labels(job.labels, total, source.class_names, denoiser.num_classes)
         identity = {
             "command": "denoise",
             "data": data_identity(source),
-            "denoiser": {"name": job.denoiser, "parameters": parameters},
+            "denoiser": chosen.identity,
             "sigma": sigma,
             "n": total,
             "seed": inputs.seed,
@@ -98,7 +97,7 @@ def run_denoise(job: DenoiseJob) -> Path:
         compute = _compute(denoiser, inputs, sigma, labels)
         arrays, done, interrupted = run_batches(folder, total, batch_size, compute, "denoising")
         if done:
-            _write(folder.path, arrays, sigma, job.denoiser, total)
+            _write(folder.path, arrays, sigma, chosen.name, total)
         folder.finish(done)
         if interrupted:
             raise interrupted_run(folder, done, total, "image")

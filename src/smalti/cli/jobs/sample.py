@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from smalti import denoisers
 from smalti.cli.jobs.arrays import load_z
 from smalti.cli.jobs.batches import Arrays, interrupted_run, run_batches
+from smalti.cli.jobs.chosen import choose
 from smalti.cli.jobs.data import DataOptions, open_source
 from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.labels import parse_labels
 from smalti.cli.jobs.neighbours import Neighbours, find_neighbours
-from smalti.cli.jobs.parameters import parse_parameters
 from smalti.cli.jobs.run_folder import RunFolder
 from smalti.cli.words import counted
 from smalti.core.denoiser import Denoiser
@@ -41,9 +40,10 @@ class SampleJob:
 
     data: DataOptions
     out: Path
-    denoiser: str
+    denoiser: str | None
     parameters: list[str]
     backend: str | None
+    network: str | None
     n: int | None
     steps: int
     solver: str
@@ -73,8 +73,7 @@ def run_sample(job: SampleJob) -> Path:
     if job.init is not None and job.seed is not None:
         raise InputError("--seed draws the initial noise, but --init gives it; give one of them")
     standard_normal(job.seed or 0, (), (1,))  # a bad seed is said before the data is opened
-    kind = denoisers.find(job.denoiser)
-    parameters = parse_parameters(kind, job.parameters, job.backend)
+    chosen = choose(job.denoiser, job.parameters, job.backend, job.network)
     with RunFolder(job.out, (ARRAYS, SAMPLES, NEIGHBOURS, TRAJECTORIES), job.overwrite, job.resume) as folder:
         source = open_source(job.data)
         init, digest = load_z(job.init, source.shape) if job.init else (None, None)
@@ -83,12 +82,12 @@ def run_sample(job: SampleJob) -> Path:
         total = (n or 16) if init is None else len(init)
         seed = None if init is not None else job.seed or 0
         start = _start(init, seed, source.shape, float(sigmas[0]))
-        denoiser = denoisers.create(job.denoiser, source, **parameters)
+        denoiser = chosen.create(source)
         labels = parse_labels(job.labels, total, source.class_names, denoiser.num_classes)
         identity = {
             "command": "sample",
             "data": data_identity(source),
-            "denoiser": {"name": job.denoiser, "parameters": parameters},
+            "denoiser": chosen.identity,
             "n": total,
             "solver": job.solver,
             "sigmas": sigmas.tolist(),
@@ -104,7 +103,7 @@ def run_sample(job: SampleJob) -> Path:
         compute = _compute(job, denoiser, source, sigmas, start, labels)
         arrays, done, interrupted = run_batches(folder, total, batch_size, compute, "sampling", job.steps)
         if done:
-            _write(folder.path, arrays, source, sigmas, seed, job, total)
+            _write(folder.path, arrays, source, sigmas, seed, job, total, chosen.name)
         folder.finish(done)
         if interrupted:
             raise interrupted_run(folder, done, total, "sample")
@@ -160,7 +159,14 @@ def _compute(
 
 
 def _write(
-    path: Path, arrays: Arrays, source: Source, sigmas: torch.Tensor, seed: int | None, job: SampleJob, total: int
+    path: Path,
+    arrays: Arrays,
+    source: Source,
+    sigmas: torch.Tensor,
+    seed: int | None,
+    job: SampleJob,
+    total: int,
+    name: str,
 ) -> None:
     states, denoised = (np.swapaxes(arrays.pop(name), 0, 1) for name in ("states", "denoised"))
     done = len(arrays["images"])
@@ -173,10 +179,10 @@ def _write(
 
     images = arrays["images"]
     found = Neighbours(*(arrays[f"neighbour_{name}"][:COMPARED] for name in ("indices", "distances", "flipped")))
-    save_png(grid(images[:PICTURED], title=f"{job.denoiser}: {_some(min(done, PICTURED), total)}"), path / SAMPLES)
+    save_png(grid(images[:PICTURED], title=f"{name}: {_some(min(done, PICTURED), total)}"), path / SAMPLES)
     # Labelled samples are compared with all classes: a copy is a copy, whatever its class.
     nearest = "its nearest training image" if job.labels is None else "the nearest among all training images"
-    title = f"{job.denoiser}: {_some(min(done, COMPARED), total)}, each with {nearest}"
+    title = f"{name}: {_some(min(done, COMPARED), total)}, each with {nearest}"
     save_png(
         samples_with_neighbours(images[:COMPARED], found.images(source), found.distances, title=title),
         path / NEIGHBOURS,

@@ -1,0 +1,1 @@
+"""What denoisers depend on and how they differ: sensitivity, transforms, errors, comparisons."""

@@ -1,0 +1,76 @@
+"""What determines a computation, as plain JSON values: denoisers and sources by content, not by path or address.
+
+Two things with the same identity give the same results; `core.pieces` names kept pieces by it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from smalti.core.denoiser import Denoiser
+from smalti.source import Source
+
+__all__ = ["identity_of", "source_identity"]
+
+
+def source_identity(source: Source) -> dict[str, Any]:
+    """Images and labels by fingerprint (`Source.fingerprint`), and whether their flips count."""
+    return {"fingerprint": source.fingerprint(), "images": len(source), "hflip": source.hflip}
+
+
+def identity_of(denoiser: Any) -> dict[str, Any]:
+    """A denoiser by its class and digest (a network's weights), else by its class and constructor arguments.
+
+    Args:
+        denoiser: a `Denoiser`; it keeps its constructor arguments under their own names. Arguments that are sources,
+            denoisers, tensors or modules count by content.
+
+    Returns:
+        Plain JSON values.
+    """
+    kind = f"{type(denoiser).__module__}.{type(denoiser).__qualname__}"
+    digest = getattr(denoiser, "digest", None)
+    if callable(digest):
+        return {"class": kind, "digest": digest()}
+    if isinstance(denoiser, Denoiser):
+        return {"class": kind, **{name: _plain(value) for name, value in denoiser.parameters_shown().items()}}
+    return {"class": kind, "repr": repr(denoiser)}
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON values that tell it from others."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Source):
+        return source_identity(value)
+    if isinstance(value, Denoiser) or callable(getattr(value, "digest", None)):
+        return identity_of(value)
+    if isinstance(value, torch.nn.Module):
+        weights = {name: _plain(tensor) for name, tensor in value.state_dict().items()}
+        return {"class": type(value).__qualname__, "sha256": _sha256(repr(weights).encode())}
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    if isinstance(value, (np.ndarray, np.generic)):
+        array = np.ascontiguousarray(value)
+        return {"dtype": str(array.dtype), "shape": list(np.shape(value)), "sha256": _sha256(array.tobytes())}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"class": type(value).__qualname__, **fields}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, Sequence):
+        return [_plain(item) for item in value]
+    if callable(value):
+        return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', repr(value))}"
+    return repr(value)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

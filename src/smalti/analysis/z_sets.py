@@ -1,0 +1,221 @@
+"""Sets of noisy images: n at each of L noise levels, one array that is made, saved and read as .npy.
+
+    name.npy     (levels, n, C, H, W) float32
+    name.json    beside it: the levels' sigmas, the process that they come from, how they were made
+
+`smalti.forward_z` and `smalti.reverse_z` make them; a bare .npy by others is read as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from smalti.core.errors import InputError, from_os_error
+from smalti.core.files import atomic_write
+from smalti.core.schedule import edm_sigmas
+
+__all__ = ["ZSet", "check_levels"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ZSet:
+    """n noisy images at each of L noise levels.
+
+    Attributes:
+        z: (L, n, C, H, W) float32, on the CPU, working scale; memory-mapped where it was loaded so. Other floats are converted.
+        sigmas: (L,) float64, each > 0, in any order.
+        process: where the z come from: "forward", "reverse", or another name.
+        about: how they were made (seed, data, network), plain JSON values.
+        labels: (L, n) int64, the class that each z is conditioned on; None for no condition.
+
+    Raises:
+        InputError: another shape or dtype; no z; NaN or infinite values; sigmas or labels that do not fit.
+    """
+
+    z: torch.Tensor
+    sigmas: torch.Tensor
+    process: str = "z"
+    about: Mapping[str, Any] = field(default_factory=dict)
+    labels: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        _check_z(self.z, "z")
+        levels = self.z.shape[0]
+        object.__setattr__(self, "z", self.z.detach().to("cpu", torch.float32))
+        object.__setattr__(self, "sigmas", check_levels(self.sigmas))
+        if len(self.sigmas) != levels:
+            raise InputError(f"z has {levels} levels and there are {len(self.sigmas)} sigmas; give one for each level")
+        if self.labels is not None:
+            labels = torch.as_tensor(self.labels)
+            if labels.dtype.is_floating_point or tuple(labels.shape) != tuple(self.z.shape[:2]):
+                raise InputError(f"labels must be integers of shape {tuple(self.z.shape[:2])}, one for each z")
+            object.__setattr__(self, "labels", labels.to("cpu", torch.int64))
+
+    @property
+    def n(self) -> int:
+        """Number of z at a level."""
+        return int(self.z.shape[1])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images."""
+        c, h, w = self.z.shape[2:]
+        return int(c), int(h), int(w)
+
+    def __len__(self) -> int:
+        """Number of levels."""
+        return int(self.z.shape[0])
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.shape))
+        low, high = float(self.sigmas.min()), float(self.sigmas.max())
+        return f"ZSet({self.process!r}, {len(self)} levels from sigma {high:g} to {low:g}, {self.n} z of {size} each)"
+
+    def digest(self) -> str:
+        """Identity of the content: sha256 hex of z, sigmas and labels."""
+        digest = hashlib.sha256(str(tuple(self.z.shape)).encode())
+        for level in self.z:
+            digest.update(np.ascontiguousarray(level.numpy(), "<f4").data)
+        digest.update(self.sigmas.numpy().astype("<f8").tobytes())
+        if self.labels is not None:
+            digest.update(b"labels" + self.labels.numpy().astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `path` (.npy) and the .json beside it, each whole or not at all.
+
+        Raises:
+            InputError: another ending than .npy.
+            EnvironmentFailure: the disk is full or the folder may not be written.
+        """
+        path = Path(path)
+        if path.suffix != ".npy":
+            raise InputError(f"a set of z is saved as .npy, not as {path.name!r}")
+        record = {
+            "shape": list(self.z.shape),
+            "sigmas": self.sigmas.tolist(),
+            "process": self.process,
+            "labels": None if self.labels is None else self.labels.tolist(),
+            "about": dict(self.about),
+        }
+        with contextlib.suppress(OSError):
+            path.with_suffix(".json").unlink()  # an old one must not stand beside the new z
+        with atomic_write(path) as file:
+            np.lib.format.write_array(file, self.z.numpy(), allow_pickle=False)
+        with atomic_write(path.with_suffix(".json")) as file:
+            file.write((json.dumps(record, indent=2) + "\n").encode())
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        sigmas: torch.Tensor | Sequence[float] | None = None,
+        *,
+        memory_map: bool = True,
+    ) -> ZSet:
+        """Read a .npy of shape (levels, n, C, H, W); nothing in it is executed.
+
+        Args:
+            path: the file; the .json beside it, if there is one, says what `save` wrote.
+            sigmas: (levels,), largest first as a rule; None takes them from the .json, and where there is none, the EDM schedule
+                (sigma 80 to 0.002, rho 7) with as many levels.
+            memory_map: leave float32 z on disk until they are used. It is read once, to check it.
+
+        Raises:
+            InputError: not such a file; another shape or dtype; NaN or infinities; sigmas that contradict the .json.
+        """
+        path = Path(path)
+        array = _read(path, memory_map)
+        z = torch.from_numpy(array)
+        _check_z(z, str(path))
+        record = _read_record(path.with_suffix(".json"), list(array.shape))
+        if sigmas is None:
+            levels = record["sigmas"] if record else edm_sigmas(len(array))
+        else:
+            levels = check_levels(sigmas)
+            if record and record["sigmas"] != levels.tolist():
+                raise InputError(
+                    f"the sigmas given are not those of {path.with_suffix('.json')}; leave them out, or remove that file"
+                )
+        try:
+            if not record:
+                return cls(z, levels, path.stem, {"file": path.name})
+            return cls(z, levels, record["process"], record["about"], _tensor(record["labels"]))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+
+def check_levels(sigmas: torch.Tensor | Sequence[float]) -> torch.Tensor:
+    """`sigmas` as (L,) float64.
+
+    Raises:
+        InputError: no level, or one that is not a finite number > 0.
+    """
+    try:
+        levels = torch.as_tensor(sigmas, dtype=torch.float64).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"sigmas must be a list of numbers, not {type(sigmas).__name__}") from error
+    if levels.ndim != 1 or not len(levels) or not all(0 < s < math.inf for s in levels.tolist()):
+        raise InputError("sigmas must be a list of at least one finite number, each greater than 0")
+    return levels
+
+
+def _tensor(labels: Any) -> torch.Tensor | None:
+    return None if labels is None else torch.tensor(labels)
+
+
+def _check_z(z: Any, what: str) -> None:
+    if not isinstance(z, torch.Tensor) or not z.dtype.is_floating_point:
+        kind = z.dtype if isinstance(z, torch.Tensor) else type(z).__name__
+        raise InputError(f"{what} must be floating numbers in the working scale (images in [-1, 1]), not {kind}")
+    if z.ndim != 5 or 0 in z.shape:
+        raise InputError(f"{what} must be (levels, n, C, H, W) and not empty, not of shape {tuple(z.shape)}")
+    for level, batch in enumerate(z):
+        if not bool(torch.isfinite(batch).all()):
+            raise InputError(f"{what} has NaN or infinite values at level {level}; check what produced it")
+
+
+def _read(path: Path, memory_map: bool) -> np.ndarray:
+    try:
+        # Copy on write: nothing is ever written, but torch wants arrays that could be.
+        array = np.load(path, mmap_mode="c" if memory_map else None, allow_pickle=False)
+    except OSError as error:
+        raise from_os_error(error, f"read {path}") from error
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path} is not a .npy file of numbers; write it with numpy.save") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} is a .npz archive; save the one array with numpy.save")
+    if not np.issubdtype(array.dtype, np.floating):
+        raise InputError(
+            f"{path} has dtype {array.dtype}; give floating numbers in the working scale (images in [-1, 1])"
+        )
+    if array.dtype == np.float32 and array.flags.c_contiguous:
+        return array
+    return np.ascontiguousarray(array, np.float32)
+
+
+def _read_record(path: Path, shape: list[int]) -> dict[str, Any] | None:
+    """The .json beside a set of z, or None where there is none."""
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise from_os_error(error, f"read {path}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not what ZSet.save writes; repair or remove it") from error
+    known = {"shape", "sigmas", "process", "labels", "about"}
+    if not isinstance(record, dict) or set(record) != known or record["shape"] != shape:
+        raise InputError(f"{path} does not belong to the .npy beside it; repair or remove it")
+    return record

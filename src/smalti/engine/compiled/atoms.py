@@ -1,0 +1,126 @@
+"""Masks as sparse sums that share work: groups of neighbouring queries, and the atoms that their masks are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from smalti.engine.compiled.rows import LANES
+
+__all__ = ["Atoms", "grouped", "make_atoms"]
+
+GROUP = 16  # queries whose masks share sums
+BLOCK = 4  # pixels: queries of a group lie in a square of this side
+
+
+@dataclass(frozen=True)
+class Atoms:
+    """Masks of K queries. Within a group, an atom is a set of entries that the same queries look at with the same weights.
+
+    Attributes:
+        groups: (G, 4) int64: first query, number of queries, first atom, atom after the last.
+        atoms: (A + 1,) int64: where the entries of each atom begin.
+        places: (E,) int64: entry number times LANES.
+        values: (E,) float64: weight of the entry.
+        member_starts: (A + 1,) int64: where the queries of each atom begin.
+        members: (M,) int64: queries.
+    """
+
+    groups: np.ndarray
+    atoms: np.ndarray
+    places: np.ndarray
+    values: np.ndarray
+    member_starts: np.ndarray
+    members: np.ndarray
+    _typed: dict[type, tuple] = field(default_factory=dict)
+
+    @property
+    def largest(self) -> int:
+        """Most queries of a group."""
+        return int(self.groups[:, 1].max())
+
+    def arrays(self, real: type) -> tuple:
+        """What the kernels take, weights as `real`."""
+        if real not in self._typed:
+            self._typed[real] = (
+                self.groups,
+                self.atoms,
+                self.places,
+                self.values.astype(real),
+                self.member_starts,
+                self.members,
+            )
+        return self._typed[real]
+
+
+def grouped(masks: np.ndarray, anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An order of queries in which neighbours follow one another, and its groups.
+
+    Args:
+        masks: (K, C or 1, H, W).
+        anchors: (K, 2) row and column.
+
+    Returns:
+        order (K,), and groups (G, 2): first query of the order, number of queries.
+    """
+    block = anchors // BLOCK
+    order = np.lexsort((anchors[:, 1], anchors[:, 0], block[:, 1], block[:, 0]))
+    keys = block[order]
+    new = np.flatnonzero(np.r_[True, (np.diff(keys, axis=0) != 0).any(1)])
+    starts = np.concatenate([np.arange(a, b, GROUP) for a, b in zip(new, np.r_[new[1:], len(order)], strict=True)])
+    return order, np.stack([starts, np.diff(np.r_[starts, len(order)])], 1)
+
+
+def make_atoms(masks: np.ndarray, groups: np.ndarray) -> Atoms:
+    """Atoms of (K, entries) masks in groups (G, 2)."""
+    table, starts, places, values, member_starts, members = [], [0], [], [], [0], []
+    for first, count in groups.tolist():
+        here = masks[first : first + count]
+        used = np.flatnonzero(here.any(0))
+        begin = len(starts) - 1
+        for entries, queries, weights in _partition(here[:, used]):
+            places.append(used[entries] * LANES)
+            values.append(weights)
+            members.append(first + queries)
+            starts.append(starts[-1] + len(entries))
+            member_starts.append(member_starts[-1] + len(queries))
+        table.append((first, count, begin, len(starts) - 1))
+
+    def joined(parts: list[np.ndarray], dtype: type) -> np.ndarray:
+        return np.concatenate(parts).astype(dtype) if parts else np.empty(0, dtype)
+
+    return Atoms(
+        np.array(table, np.int64).reshape(-1, 4),
+        np.array(starts, np.int64),
+        joined(places, np.int64),
+        joined(values, np.float64),
+        np.array(member_starts, np.int64),
+        joined(members, np.int64),
+    )
+
+
+def _partition(masks: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(entries, queries, weights of the entries) of every atom of (k, e) masks without empty columns.
+
+    Entries whose columns are multiples of a 0-1 pattern go by the pattern; a column with several weights makes an atom for each weight.
+    """
+    top = masks.max(0)
+    flat = ((masks == 0) | (masks == top)).all(0)  # one weight for all queries that look at it
+    patterns = masks[:, flat] != 0
+    found = []
+    if patterns.shape[1]:
+        packed = np.packbits(patterns, axis=0)
+        _, number = np.unique(packed, axis=1, return_inverse=True)
+        number = number.reshape(-1)
+        by_number = np.argsort(number, kind="stable")
+        entries = np.flatnonzero(flat)[by_number]
+        parts = np.split(entries, np.flatnonzero(np.diff(number[by_number])) + 1)
+        found += [(part, np.flatnonzero(masks[:, part[0]]), top[part]) for part in parts]
+    if not flat.all():  # soft windows: each query by itself
+        rest = np.flatnonzero(~flat)
+        for query in range(len(masks)):
+            own = rest[masks[query, rest] != 0]
+            if len(own):
+                found.append((own, np.array([query]), masks[query, own]))
+    return found

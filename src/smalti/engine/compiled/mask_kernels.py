@@ -1,0 +1,269 @@
+"""The compiled loops for windows of any form (masks, hard or soft) at the same place.
+
+Images are in lanes: a tile holds `LANES` images, entry after entry, so that every operation is one vector instruction for some images
+and no window needs to be regular. Sums over masks that overlap share work: queries come in groups, and the entries that the same queries
+of a group look at form an *atom*, whose sum is made once and added to each of them,
+
+    S_k = sum over atoms a of query k of A_a,    A_a = sum over entries p of the atom of q_p d_p
+
+and the weights go the same way back: entry p of atom a gets r_p sum over queries k of the atom of w_k.
+
+As in `kernels`, logits are in base 2, log2(prior) - S * scale, in the units of the stored images. All of these kernels are in one file
+for the sake of Numba's cache (so touch it after a change of `exp2` or `rows`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from smalti.engine.compiled.exp2 import SMALLEST as _SMALLEST
+from smalti.engine.compiled.exp2 import exp2
+from smalti.engine.compiled.rows import LANES, add_row, difference_row, spread_row, sum_rows
+
+__all__ = ["LANES", "mask_normalisers", "mask_numerator"]
+
+SMALLEST = np.float32(_SMALLEST)
+GAP_LIMIT = np.float32(64)  # bits; logits lie below their normaliser, but a caller's own may be anything
+
+plain = numba.njit(nogil=True, cache=True, fastmath={"contract"})
+ordered = numba.njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})  # for maxima
+reordered = numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
+
+
+@plain
+def _fill_tile(images: Any, elements: Any, start: int, offset: Any, tile: Any) -> int:
+    """Images elements[start], ... into the lanes: tile[p, lane] = stored value - offset.
+
+    Returns their number; other lanes repeat the last.
+    """
+    real = type(offset)
+    count = min(LANES, elements.shape[0] - start)
+    for lane in range(LANES):
+        image = images[elements[start + min(lane, count - 1)]]
+        for p in range(image.shape[0]):
+            tile[p * LANES + lane] = real(image[p]) - offset
+    return count
+
+
+@plain
+def _differences(tile: Any, z: Any, channels: int, summed: bool, relative: bool, out: Any) -> None:
+    """out[p, lane] = (x - z)^2, or x (x - z) with z doubled if `relative`; summed over the channels if `summed`."""
+    if not summed:
+        for p in range(z.shape[0]):
+            difference_row(tile, p * LANES, z[p], relative, out, p * LANES, False)
+        return
+    plane = z.shape[0] // channels
+    for p in range(plane):
+        for c in range(channels):
+            entry = c * plane + p
+            difference_row(tile, entry * LANES, z[entry], relative, out, p * LANES, c > 0)
+
+
+@plain
+def _group_logits(d: Any, windows: Any, group: int, scale: Any, log_priors: Any, scratch: Any, out: Any) -> int:
+    """Logits of the queries of a group, out[k - first, lane]; returns the number of queries."""
+    groups, atoms, places, values, member_starts, members = windows
+    first, count = groups[group, 0], groups[group, 1]
+    out[: count * LANES] = 0
+    for atom in range(groups[group, 2], groups[group, 3]):
+        begin, end = member_starts[atom], member_starts[atom + 1]
+        sum_rows(d, places, values, atoms[atom], atoms[atom + 1], scratch, 0)
+        for m in range(begin, end):
+            add_row(out, (members[m] - first) * LANES, scratch, 0)
+    for k in range(count):
+        to = out[k * LANES : k * LANES + LANES]
+        for lane in range(LANES):
+            to[lane] = log_priors[lane] - to[lane] * scale
+    return count
+
+
+@ordered
+def _largest(values: Any) -> Any:
+    """The largest of LANES values."""
+    top = values[0]
+    for lane in range(1, LANES):
+        top = max(top, values[lane])
+    return top
+
+
+@plain
+def _add_weights(total: Any, logits: Any, reference: Any, seen: Any) -> None:
+    for lane in range(LANES):
+        gap = np.float32(logits[lane] - reference)
+        total[lane] += exp2(gap)
+        seen[lane] |= np.int32(gap >= SMALLEST)
+
+
+@plain
+def _to_weights(logits: Any, reference: Any, correction: Any) -> bool:
+    """Logits become weights 2^(logit - reference) correction; whether any is more than 0."""
+    heavy = np.int32(0)
+    for lane in range(LANES):
+        gap = np.float32(min(logits[lane] - reference, GAP_LIMIT))
+        logits[lane] = exp2(gap) * correction
+        heavy |= np.int32(gap >= SMALLEST)
+    return heavy != 0
+
+
+@plain
+def mask_normalisers(
+    images: Any,
+    offset: Any,
+    elements: Any,
+    log_priors: Any,
+    z: Any,
+    channels: int,
+    summed: bool,
+    relative: Any,
+    scales: Any,
+    windows: Any,
+    largest_group: int,
+    highest: Any,
+    totals: Any,
+    alive: Any,
+) -> None:
+    """Phase 1 on one chunk: per query, the running maximum of the logits and the sum of 2^(logit - maximum).
+
+    Args:
+        images: (N, D) uint8 or float32, the stored source, D = C H W.
+        offset: real, what is subtracted from stored values.
+        elements: (n,) indices of the chunk's images.
+        log_priors: (n,) real, log2 of the prior.
+        z: (B, D) real; doubled where relative.
+        channels, summed: number of channels, and whether masks are the same in all (then entries are pixels).
+        relative: (B,) bool: distances less |z|^2.
+        scales: (B,) real, log2(e) / (2 sigma^2).
+        windows: the queries, (groups (G, 4): first query, queries, first atom, atom after the last; atoms: where their entries
+            begin; places (entry times LANES) and values of entries; where their members begin; members: queries).
+        largest_group: most queries of a group.
+        highest, totals: (B, K) real, results.
+        alive: (B, n) uint8, results: 0 where every weight of the image underflows to 0.
+    """
+    real = z.dtype.type
+    batch, entries = z.shape
+    tile = np.empty(entries * LANES, z.dtype)
+    d = np.empty((entries // channels if summed else entries) * LANES, z.dtype)
+    logits = np.empty(largest_group * LANES, z.dtype)
+    scratch = np.empty(LANES, z.dtype)
+    priors = np.empty(LANES, z.dtype)
+    seen = np.empty(LANES, np.int32)
+    queries = highest.shape[1]
+    sums = np.zeros((batch, queries, LANES), z.dtype)
+    for start in range(0, elements.shape[0], LANES):
+        count = _fill_tile(images, elements, start, offset, tile)
+        for lane in range(LANES):
+            priors[lane] = log_priors[start + lane] if lane < count else real(-np.inf)
+        for b in range(batch):
+            _differences(tile, z[b], channels, summed, relative[b], d)
+            seen[:] = 0
+            for group in range(windows[0].shape[0]):
+                first = windows[0][group, 0]
+                number = _group_logits(d, windows, group, scales[b], priors, scratch, logits)
+                for k in range(number):
+                    here = logits[k * LANES : k * LANES + LANES]
+                    top = _largest(here)
+                    total = sums[b, first + k]
+                    before = highest[b, first + k]
+                    if top > before:
+                        factor = exp2(np.float32(before - top))
+                        for lane in range(LANES):
+                            total[lane] *= factor
+                        highest[b, first + k] = top
+                        before = top
+                    _add_weights(total, here, before, seen)
+            for lane in range(count):
+                alive[b, start + lane] = 1 if seen[lane] != 0 else 0
+    for b in range(batch):
+        for k in range(queries):
+            total = real(0)
+            for lane in range(LANES):
+                total += sums[b, k, lane]
+            totals[b, k] = total
+
+
+@plain
+def mask_numerator(
+    images: Any,
+    offset: Any,
+    elements: Any,
+    log_priors: Any,
+    z: Any,
+    channels: int,
+    summed: bool,
+    relative: Any,
+    scales: Any,
+    windows: Any,
+    responses: Any,
+    largest_group: int,
+    replies_summed: bool,
+    references: Any,
+    corrections: Any,
+    alive: Any,
+    numerator: Any,
+) -> None:
+    """Phase 2 on one chunk: sum over queries and images of response * weight * image.
+
+    Args:
+        images ... windows: as for `mask_normalisers`.
+        responses: in the same groups of queries, as `windows`.
+        replies_summed: whether responses are the same in all channels (then their entries are pixels).
+        references, corrections: (B, K) real, normaliser = reference - log2(correction), base 2.
+        alive: (B, n) uint8 from phase 1.
+        numerator: (B, D) float64, result, in the units of the stored images.
+    """
+    real = z.dtype.type
+    batch, entries = z.shape
+    tile = np.empty(entries * LANES, z.dtype)
+    d = np.empty((entries // channels if summed else entries) * LANES, z.dtype)
+    plane = entries // channels if replies_summed else entries
+    spread = np.empty(plane * LANES, z.dtype)
+    logits = np.empty(largest_group * LANES, z.dtype)
+    scratch = np.empty(LANES, z.dtype)
+    priors = np.empty(LANES, z.dtype)
+    groups, atoms, places, values, member_starts, members = responses
+    for start in range(0, elements.shape[0], LANES):
+        count = _fill_tile(images, elements, start, offset, tile)
+        for b in range(batch):
+            some = False
+            for lane in range(LANES):
+                lives = lane < count and alive[b, start + min(lane, count - 1)] != 0
+                priors[lane] = log_priors[start + lane] if lives else real(-np.inf)
+                some = some or lives
+            if not some:
+                continue
+            _differences(tile, z[b], channels, summed, relative[b], d)
+            spread[:] = 0
+            for group in range(groups.shape[0]):
+                first = groups[group, 0]
+                number = _group_logits(d, windows, group, scales[b], priors, scratch, logits)
+                heavy = False
+                for k in range(number):
+                    weights = logits[k * LANES : k * LANES + LANES]
+                    heavy |= _to_weights(weights, references[b, first + k], corrections[b, first + k])
+                if not heavy:
+                    continue
+                for atom in range(groups[group, 2], groups[group, 3]):
+                    begin, end = member_starts[atom], member_starts[atom + 1]
+                    source, at = logits, (members[begin] - first) * LANES
+                    if end - begin > 1:
+                        scratch[:LANES] = 0
+                        for m in range(begin, end):
+                            add_row(scratch, 0, logits, (members[m] - first) * LANES)
+                        source, at = scratch, 0
+                    spread_row(source, at, places, values, atoms[atom], atoms[atom + 1], spread)
+            _collect(spread, tile, plane, entries, numerator[b])
+
+
+@reordered
+def _collect(spread: Any, tile: Any, plane: int, entries: int, out: Any) -> None:
+    """out[e] += sum over lanes of spread[e modulo plane] tile[e]."""
+    for e in range(entries):
+        p = e % plane
+        w, x = spread[p * LANES : p * LANES + LANES], tile[e * LANES : e * LANES + LANES]
+        total = w[0] * x[0]
+        for lane in range(1, LANES):
+            total += w[lane] * x[lane]
+        out[e] += total

@@ -1,0 +1,185 @@
+"""Both phases for windows of any form at the same place: sparse sums with images in lanes."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from smalti.engine.compiled import mask_kernels
+from smalti.engine.compiled.atoms import Atoms, grouped, make_atoms
+from smalti.engine.compiled.normalisers import LOG2E, Normalisers
+from smalti.engine.compiled.program import Program, chunks_of
+from smalti.engine.elements import Selection
+from smalti.engine.precision import PRODUCT_ERROR, double
+from smalti.engine.threads import in_order
+
+if TYPE_CHECKING:
+    from smalti.engine.collection import PosteriorMeanCollection
+
+__all__ = ["MaskProgram"]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The windows of a collection as the kernels read them.
+
+    Attributes:
+        queries: one for each flip: of the windows, and of their mirror images.
+        responses: the same of the responses, in the same groups.
+        order: (K,) query number k of the kernels is query order[k] of the collection.
+        summed, replies_summed: whether masks are the same in all channels.
+        own: (K, entries) float64 queries in the kernels' order, for the sums of |z|^2.
+    """
+
+    queries: list[Atoms]
+    responses: list[Atoms]
+    order: np.ndarray
+    summed: bool
+    replies_summed: bool
+    own: np.ndarray
+
+
+_layouts: weakref.WeakKeyDictionary[PosteriorMeanCollection, _Layout] = weakref.WeakKeyDictionary()
+
+
+class MaskProgram(Program):
+    """See `mask_kernels`. With flips, z is flipped and the windows too, so that no image is moved."""
+
+    def __init__(
+        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+    ) -> None:
+        super().__init__(collection, z, sigma, selection)
+        self.layout = _layout_of(collection)
+        self.flat = self.images.reshape(len(self.images), -1)
+        self.points = self.z.reshape(len(self.z), -1)
+        self.alive = np.ones((len(self.z), len(selection)), np.uint8)
+        # (B, K), base 2: what relative distances take from every logit; the same for z and its flip
+        squares = np.where(self.noisy[:, None, None, None], self.z**2, 0)[: self.batch]
+        squares = squares.sum(1) if self.layout.summed else squares
+        self.shifts = squares.reshape(self.batch, -1) @ self.layout.own.T * self.scales[: self.batch, None]
+
+    def normalisers(self) -> np.ndarray:
+        """Phase 1: (B, K) natural log-normalisers."""
+        found = self.relative_normalisers()
+        out = np.empty_like(found.highest)
+        out[:, self.layout.order] = Normalisers(found.highest - self.shifts, found.mass).natural()
+        return out
+
+    def relative_normalisers(self) -> Normalisers:
+        """Phase 1 in the kernels' order, relative to `shifts`: (B, K)."""
+        everything = np.arange(len(self.selection))
+        found = self._phase_one(np.arange(self.batch), everything, np.float32)
+        largest = np.abs(found.highest).max(1) / LOG2E
+        again = np.flatnonzero(double(largest, PRODUCT_ERROR))
+        if len(again):
+            exact = self._phase_one(again, everything, np.float64)
+            found.highest[again], found.mass[again] = exact.highest, exact.mass
+        return found
+
+    def _phase_one(self, batch: np.ndarray, elements: np.ndarray, real: type) -> Normalisers:
+        parts = [self._phase_one_of(flip, batch + flip * self.batch, elements, real) for flip in range(self.flips)]
+        return functools.reduce(Normalisers.merged, parts)
+
+    def _phase_one_of(self, flip: int, rows: np.ndarray, elements: np.ndarray, real: type) -> Normalisers:
+        windows = self.layout.queries[flip]
+        chunks = chunks_of(elements)
+        shape = len(rows), len(self.layout.order)
+
+        def work(number: int) -> Normalisers:
+            chosen = chunks[number]
+            highest: np.ndarray = np.full(shape, -np.inf, real)
+            totals: np.ndarray = np.zeros(shape, real)
+            flags = np.zeros((len(rows), len(chosen)), np.uint8)
+            arguments = self._arguments(rows, chosen, real)
+            mask_kernels.mask_normalisers(*arguments, windows.arrays(real), windows.largest, highest, totals, flags)
+            self.alive[np.ix_(rows, chosen)] = flags
+            return Normalisers(highest.astype(np.float64), totals.astype(np.float64))
+
+        return functools.reduce(Normalisers.merged, in_order(work, len(chunks)))
+
+    def _arguments(self, rows: np.ndarray, chosen: np.ndarray, real: type) -> tuple:
+        doubled = np.where(self.noisy[rows], 2, 1)[:, None]
+        return (
+            self.flat,
+            real(self.offset),
+            self.selection.indices[chosen],
+            self.log_priors[chosen].astype(real),
+            (self.points[rows] * doubled).astype(real),
+            self.z.shape[1],
+            self.layout.summed,
+            self.noisy[rows],
+            self.scales[rows].astype(real),
+        )
+
+    def numerator(self, log_normalisers: np.ndarray) -> np.ndarray:
+        """Phase 2: (B, C, H, W) in the working scale, from (B, K) natural log-normalisers."""
+        relative = log_normalisers[:, self.layout.order] + self.shifts / LOG2E
+        return self.relative_numerator(Normalisers.of_natural(relative))
+
+    def both_phases(self) -> np.ndarray:
+        return self.relative_numerator(self.relative_normalisers())
+
+    def relative_numerator(self, normalisers: Normalisers) -> np.ndarray:
+        with np.errstate(divide="ignore"):
+            corrections = np.where(normalisers.mass > 0, 1 / normalisers.mass, 0)
+        references = np.where(normalisers.mass > 0, normalisers.highest, np.inf)
+        needed = double(np.abs(normalisers.highest).max(1) / LOG2E, PRODUCT_ERROR)
+        total = np.zeros(self.points.shape)
+        for batch, real in ((np.flatnonzero(~needed), np.float32), (np.flatnonzero(needed), np.float64)):
+            for flip in range(self.flips if len(batch) else 0):
+                pair = references[batch].astype(real), corrections[batch].astype(real)
+                total[batch + flip * self.batch] = self._phase_two(flip, batch + flip * self.batch, real, *pair)
+        return self.fold(total.reshape(self.z.shape)) / self.unit
+
+    def _phase_two(
+        self, flip: int, rows: np.ndarray, real: type, references: np.ndarray, corrections: np.ndarray
+    ) -> np.ndarray:
+        layout = self.layout
+        windows, replies = layout.queries[flip], layout.responses[flip]
+        chunks = chunks_of(np.flatnonzero(self.alive[rows].any(0)))
+
+        def work(number: int) -> np.ndarray:
+            chosen = chunks[number]
+            numerator = np.zeros((len(rows), self.points.shape[1]))
+            mask_kernels.mask_numerator(
+                *self._arguments(rows, chosen, real),
+                windows.arrays(real),
+                replies.arrays(real),
+                windows.largest,
+                layout.replies_summed,
+                references,
+                corrections,
+                np.ascontiguousarray(self.alive[np.ix_(rows, chosen)]),
+                numerator,
+            )
+            return numerator
+
+        return sum(in_order(work, len(chunks)), np.zeros((len(rows), self.points.shape[1])))
+
+
+def _layout_of(collection: PosteriorMeanCollection) -> _Layout:
+    """The collection's windows for the kernels; made once, and kept as long as the collection."""
+    if collection not in _layouts:
+        shape = collection.shape
+        queries, responses = (w.masks(shape).numpy() for w in (collection.queries, collection.responses))
+        order, groups = grouped(queries, collection.queries.anchors(shape).numpy())
+        queries, responses = queries[order], responses[order]
+        flips = 2 if collection.source.hflip else 1
+        _layouts[collection] = _Layout(
+            [make_atoms(_flat(queries, flip), groups) for flip in range(flips)],
+            [make_atoms(_flat(responses, flip), groups) for flip in range(flips)],
+            order,
+            queries.shape[1] == 1,
+            responses.shape[1] == 1,
+            _flat(queries, 0),
+        )
+    return _layouts[collection]
+
+
+def _flat(masks: np.ndarray, flip: int) -> np.ndarray:
+    return (masks[..., ::-1] if flip else masks).reshape(len(masks), -1)

@@ -1,0 +1,55 @@
+"""Equal content has equal identities, other content others; all are plain JSON."""
+
+import json
+
+import torch
+
+from helpers import random_source
+from smalti import Crops, Full, Masks, PosteriorMeanCollection
+from smalti.analysis.identity import identity_of, source_identity
+from smalti.core.denoiser import Denoiser
+from smalti.denoisers import LocalScore, Optimal, PSPCSquare
+
+
+class Own(Denoiser):
+    def __init__(self, value):
+        self.value, self.shape = value, (1, 4, 4)
+
+
+class Digested:
+    def __init__(self, digest):
+        self.said = digest
+
+    def digest(self):
+        return self.said
+
+
+def test_what_makes_a_difference():
+    source, other = random_source(5, (1, 4, 4)), random_source(5, (1, 4, 4), seed=1)
+    torch.manual_seed(0)
+    one, two = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    things = [
+        Optimal(source), Optimal(other), Optimal(source.with_hflip(True)), Optimal(source, backend="torch"),
+        LocalScore(source), LocalScore(source, window=3), PSPCSquare(source), PSPCSquare(source, patch_size=3),
+        PSPCSquare(source, patch_sizes=[2, 3], sigmas=torch.tensor([1.0, 2.0])),
+        PSPCSquare(source, patch_sizes=[2, 3], sigmas=torch.tensor([1.0, 3.0])),
+        PosteriorMeanCollection(source, Crops(2)), PosteriorMeanCollection(source, Crops(3)),
+        PosteriorMeanCollection(source, Full()), PosteriorMeanCollection(source, Masks(torch.ones(1, 4, 4))),
+        PosteriorMeanCollection(source, Masks(2 * torch.ones(1, 4, 4))),
+        Own(one), Own(two), Own(Digested("a")), Own(Digested("b")), Own(Optimal(source)), Own({"a": [1, None]}),
+        Own({"a": [1, 2]}), Own("text"), Own(torch.ones(2, dtype=torch.bfloat16)), Own(torch.sin), Own(torch.cos),
+        Digested("a"), Digested("b"),
+    ]  # fmt: skip
+    texts = [json.dumps(identity_of(thing), sort_keys=True) for thing in things]
+    assert len(set(texts)) == len(texts)
+
+
+def test_content_counts_and_not_the_object():
+    again = [Optimal(random_source(5, (1, 4, 4))) for _ in range(2)]
+    assert identity_of(again[0]) == identity_of(again[1])
+    torch.manual_seed(0)
+    one = torch.nn.Linear(2, 2)
+    two = torch.nn.Linear(2, 2)
+    two.load_state_dict(one.state_dict())
+    assert identity_of(Own(one)) == identity_of(Own(two))
+    assert source_identity(again[0].source) == source_identity(again[1].source)

@@ -1,0 +1,61 @@
+"""`smalti.metrics` against closed forms."""
+
+import math
+
+import pytest
+import torch
+
+from smalti import InputError, metrics
+
+
+@pytest.fixture
+def pair():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(5, 3, 4, 4, generator=generator), torch.randn(5, 3, 4, 4, generator=generator)
+
+
+def test_of_equals(pair):
+    a, _ = pair
+    assert metrics.mse(a, a).tolist() == [0] * 5
+    assert torch.allclose(metrics.cosine(a, a), torch.ones(5, dtype=torch.float64))
+    assert metrics.psnr(a, a).tolist() == [math.inf] * 5
+    assert float(metrics.r2(a, a)) == 1
+    assert torch.allclose(metrics.pearson_r2(a, a), torch.ones(5, dtype=torch.float64))
+
+
+def test_definitions(pair):
+    a, b = (x.double() for x in pair)
+    assert torch.allclose(metrics.mse(*pair), ((a - b) ** 2).mean((1, 2, 3)))
+    assert torch.allclose(metrics.cosine(*pair), torch.nn.functional.cosine_similarity(a.flatten(1), b.flatten(1)))
+    assert torch.allclose(metrics.psnr(a, a + 0.2), torch.full((5,), 20.0, dtype=torch.float64))
+    assert torch.allclose(metrics.psnr(a, a + 0.1, value_range=1.0), torch.full((5,), 20.0, dtype=torch.float64))
+    expected = 1 - ((a - b) ** 2).sum() / ((a - a.mean(0)) ** 2).sum()
+    assert torch.allclose(metrics.r2(*pair), expected)
+    correlation = torch.stack(
+        [torch.corrcoef(torch.stack([x.flatten(), y.flatten()]))[0, 1] for x, y in zip(a, b, strict=True)]
+    )
+    assert torch.allclose(metrics.pearson_r2(*pair), correlation**2)
+
+
+def test_the_two_r2_differ(pair):
+    a, _ = pair
+    assert abs(float(metrics.r2(a, a.mean(0).expand_as(a)))) < 1e-6, "the mean image explains no variance"
+    assert torch.allclose(metrics.pearson_r2(a, 3 * a - 1), torch.ones(5, dtype=torch.float64)), "any gain and offset"
+    assert float(metrics.r2(a, 3 * a - 1)) < 0
+
+
+def test_undefined():
+    zero, one = torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2)
+    assert metrics.cosine(zero, one).isnan().all()
+    assert metrics.pearson_r2(one, one).isnan().all()
+    assert float(metrics.r2(one, one)) == 1
+    assert metrics.r2(one, zero).isnan()
+    with pytest.raises(InputError, match="at least two"):
+        metrics.r2(zero[:1], one[:1])
+    with pytest.raises(InputError, match="one shape"):
+        metrics.mse(zero, one[:1])
+
+
+def test_half_precision_is_summed_in_double():
+    a = torch.full((1, 1, 64, 64), 1.0, dtype=torch.float16)
+    assert float(metrics.mse(a, a * 0)) == 1
