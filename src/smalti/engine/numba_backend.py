@@ -16,6 +16,7 @@ from smalti.engine.backend import Backend
 from smalti.engine.compiled.box_program import BoxProgram
 from smalti.engine.compiled.full_program import FullProgram
 from smalti.engine.compiled.mask_program import MaskProgram
+from smalti.engine.compiled.shift_program import ShiftProgram
 from smalti.engine.elements import Selection
 from smalti.engine.torch_backend import TorchBackend
 from smalti.engine.windows import Full
@@ -32,8 +33,10 @@ class NumbaBackend(Backend):
     def unsupported(self, collection: PosteriorMeanCollection, device: torch.device) -> str | None:
         if device.type != "cpu":
             return f"it computes on the CPU, and z is on {device}"
+        if ShiftProgram.covers(collection):
+            return None
         if collection.shifts != [(0, 0)]:
-            return "it compares the same place only"
+            return "it compares with shifted places only what is centred on a pixel, and whole"
         if not _are_boxes(collection) and collection.queries.factors(collection.shape) is not None:
             return "soft separable windows are matrix products, which torch does"
         return None
@@ -86,7 +89,9 @@ def _are_boxes(collection: PosteriorMeanCollection) -> bool:
 
 def _program(
     collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
-) -> BoxProgram | FullProgram | MaskProgram:
+) -> BoxProgram | FullProgram | MaskProgram | ShiftProgram:
+    if ShiftProgram.covers(collection):
+        return ShiftProgram(collection, z, sigma, selection)
     if not _are_boxes(collection):
         return MaskProgram(collection, z, sigma, selection)
     box, reply = collection.queries.boxes(collection.shape), collection.responses.boxes(collection.shape)

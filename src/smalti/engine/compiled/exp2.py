@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["exp2"]
+__all__ = ["emit_exp2", "exp2"]
 
 POLYNOMIAL = (
     1.0000000716546729,
@@ -29,26 +29,33 @@ ROUNDING = 12582912.0  # 1.5 * 2^23: adding it leaves round(x) in the low bits o
 ONE = 0x3F800000  # the bits of 1.0f
 
 
+def emit_exp2(builder: Any, x: Any) -> Any:
+    """The instructions for 2^x of a float32, or of a vector of them."""
+    lanes = x.type.count if isinstance(x.type, ir.VectorType) else 0
+
+    def real(value: float) -> Any:
+        kind = ir.FloatType()
+        return ir.Constant(ir.VectorType(kind, lanes), [value] * lanes) if lanes else ir.Constant(kind, value)
+
+    def whole(value: int) -> Any:
+        kind = ir.IntType(32)
+        return ir.Constant(ir.VectorType(kind, lanes), [value] * lanes) if lanes else ir.Constant(kind, value)
+
+    contract = ("contract",)
+    clamped = builder.select(builder.fcmp_ordered(">", x, real(SMALLEST)), x, real(SMALLEST))
+    shifted = builder.fadd(clamped, real(ROUNDING))
+    f = builder.fsub(clamped, builder.fsub(shifted, real(ROUNDING)))
+    value = real(POLYNOMIAL[-1])
+    for coefficient in reversed(POLYNOMIAL[:-1]):
+        value = builder.fadd(builder.fmul(value, f, flags=contract), real(coefficient), flags=contract)
+    exponent = builder.shl(builder.bitcast(shifted, whole(0).type), whole(23))
+    power = builder.bitcast(builder.add(exponent, whole(ONE)), x.type)
+    return builder.select(builder.fcmp_ordered("<", x, real(SMALLEST)), real(0.0), builder.fmul(value, power))
+
+
 @intrinsic
 def exp2(typing_context: Any, x: Any) -> Any:
     """2^x of a float32 scalar, as float32."""
     if x != types.float32:
         return None
-
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        real, integer = ir.FloatType(), ir.IntType(32)
-        contract = ("contract",)
-        smallest = ir.Constant(real, SMALLEST)
-        x = arguments[0]
-        clamped = builder.select(builder.fcmp_ordered(">", x, smallest), x, smallest)
-        shifted = builder.fadd(clamped, ir.Constant(real, ROUNDING))
-        f = builder.fsub(clamped, builder.fsub(shifted, ir.Constant(real, ROUNDING)))
-        value = ir.Constant(real, POLYNOMIAL[-1])
-        for coefficient in reversed(POLYNOMIAL[:-1]):
-            value = builder.fadd(builder.fmul(value, f, flags=contract), ir.Constant(real, coefficient), flags=contract)
-        exponent = builder.shl(builder.bitcast(shifted, integer), ir.Constant(integer, 23))
-        power = builder.bitcast(builder.add(exponent, ir.Constant(integer, ONE)), real)
-        zero = ir.Constant(real, 0.0)
-        return builder.select(builder.fcmp_ordered("<", x, smallest), zero, builder.fmul(value, power))
-
-    return types.float32(types.float32), build
+    return types.float32(types.float32), lambda context, builder, signature, arguments: emit_exp2(builder, arguments[0])

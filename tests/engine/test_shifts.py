@@ -1,0 +1,64 @@
+"""Windows compared with every place, on the numba backend, against the reference."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from helpers import noisy, random_source
+from smalti import Centred, EveryPlace, PosteriorMeanCollection, SameBorderDistance
+from smalti.engine.backend import backend_refuses
+
+
+def collection(source, size, borders, backend, **match):
+    wrap = borders == "circular"
+    kind = EveryPlace(**match) if wrap else SameBorderDistance(**match)
+    return PosteriorMeanCollection(source, Centred(size, wrap=wrap), Centred(1), kind, backend=backend)
+
+
+@pytest.mark.parametrize("borders", ["circular", "aware"])
+@pytest.mark.parametrize("hflip", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "size"), [((1, 8, 8), 3), ((3, 7, 9), 5), ((2, 6, 5), 1), ((3, 5, 6), 5), ((4, 8, 11), 7)]
+)
+def test_matches_the_reference(borders, hflip, shape, size):
+    source = random_source(13, shape, hflip=hflip, labels=True)
+    exact, fast = (collection(source, size, borders, backend) for backend in ("reference", "numba"))
+    for sigma in (30.0, 2.0, 0.3, 0.05, 0.004):
+        z = noisy(source, sigma, 3)
+        torch.testing.assert_close(fast(z, sigma), exact(z, sigma), atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            fast.log_normalisers(z, sigma), exact.log_normalisers(z, sigma), atol=1e-3, rtol=1e-6
+        )
+        torch.testing.assert_close(fast(z, sigma, [0, 1, 1]), exact(z, sigma, [0, 1, 1]), atol=1e-5, rtol=0)
+
+
+def test_windows_larger_than_the_image():
+    source = random_source(6, (1, 4, 5))
+    exact, fast = (collection(source, 9, "aware", backend) for backend in ("reference", "numba"))
+    z = noisy(source, 0.5)
+    torch.testing.assert_close(fast(z, 0.5), exact(z, 0.5), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("borders", ["circular", "aware"])
+def test_priors_and_parts(borders):
+    source = random_source(90, (2, 6, 6))
+    weights = torch.rand(90, generator=torch.Generator().manual_seed(0))
+    weights[:5] = 0
+    exact, fast = (collection(source, 3, borders, backend, weights=weights) for backend in ("reference", "numba"))
+    z, sigma = noisy(source, 0.4, 2), 0.4
+    torch.testing.assert_close(fast(z, sigma), exact(z, sigma), atol=1e-5, rtol=0)
+    parts = [slice(0, 33), slice(33, 90)]
+    normalisers = torch.stack([fast.log_normalisers(z, sigma, images=part) for part in parts]).logsumexp(0)
+    merged = sum(fast.numerator(z, sigma, normalisers, images=part) for part in parts)
+    torch.testing.assert_close(fast.divide(merged), fast(z, sigma), atol=1e-5, rtol=0)
+
+
+def test_what_it_does_not_cover():
+    """A border narrower than the windows would let shifts cut them differently; other responses need more than one pixel."""
+    source = random_source(5, (1, 6, 6))
+    assert backend_refuses(collection(source, 5, "aware", "auto", border=1), "numba")
+    assert backend_refuses(
+        PosteriorMeanCollection(source, Centred(3, wrap=True), Centred(3, wrap=True), EveryPlace()), "numba"
+    )
+    assert not backend_refuses(collection(source, 3, "aware", "auto", border=2), "numba")
