@@ -7,7 +7,7 @@ import torch
 
 from smalti import Source
 
-__all__ = ["exact", "noisy", "random_source"]
+__all__ = ["by_class", "composite", "exact", "noisy", "random_source", "with_flips"]
 
 
 def random_source(
@@ -35,3 +35,22 @@ def exact(source: Source) -> torch.Tensor:
     """The images in the working scale in float64, as the reference has them."""
     images = torch.from_numpy(np.array(source.images)).double()
     return images / 127.5 - 1 if source.images.dtype == np.uint8 else images
+
+
+def with_flips(source: Source) -> torch.Tensor:
+    """The images of a source in the working scale and, where they count, their flips; float64."""
+    return torch.cat([exact(source), exact(source).flip(-1)]) if source.hflip else exact(source)
+
+
+def by_class(source: Source, label: int) -> Source:
+    """The images of one class."""
+    return source.subset(np.flatnonzero(source.labels == label))
+
+
+def composite(images, queries, responses, z, sigma: float) -> torch.Tensor:
+    """sum_k R_k E_k / sum_k R_k by its definition, in float64; images (N, C, H, W), windows (K, C or 1, H, W)."""
+    squares = (z.double()[:, None] - images).square()
+    distances = torch.einsum("bichw,kchw->bki", squares, queries.double().expand(-1, *images.shape[1:]))
+    weights = torch.softmax(-distances / (2 * sigma**2), -1)
+    responses = responses.double().expand(-1, *images.shape[1:])
+    return torch.einsum("bki,ichw,kchw->bchw", weights, images, responses) / responses.sum(0)

@@ -18,7 +18,7 @@ from smalti.core.noise import standard_normal
 from smalti.core.schedule import edm_sigmas
 from smalti.engine import PosteriorMeanCollection, SamePlace
 from smalti.engine.backend import backend_refuses
-from smalti.engine.elements import blocks
+from smalti.engine.elements import Block, blocks
 from smalti.engine.threads import get_threads, set_threads
 from smalti.source import Source
 
@@ -27,6 +27,7 @@ __all__ = ["CHECKS", "CheckFailure", "CheckResult", "check_denoiser"]
 LARGEST_SOURCE = 300  # images; larger sources are thinned out for the suite
 EXACT = 1e-5  # in the working scale: what only the order of float32 sums may change
 AGAINST_FLOAT64 = 1e-4
+EQUAL = 1e-12  # distances that differ by less are equal
 
 
 class CheckFailure(AssertionError):
@@ -343,10 +344,14 @@ def large_sigma_gives_the_mean(subject: Subject) -> None:
 
 @check
 def small_sigma_gives_the_nearest(subject: Subject) -> None:
-    """sigma -> 0: each posterior is the element that is nearest under its query."""
+    """sigma -> 0: each posterior is the element that is nearest under its query (or what the denoiser's own `limit` says)."""
     sigma = 1e-4
     z = subject.z(0.5)
     out = subject.denoiser(z, sigma)
+    limit = getattr(subject.denoiser, "limit", None)
+    if limit is not None:
+        _close(out, limit(z, sigma), AGAINST_FLOAT64, "against the limit")
+        return
     for j, point in enumerate(z):
         try:
             expected = _composite_of(subject.collection(sigma), point)
@@ -359,27 +364,29 @@ def small_sigma_gives_the_nearest(subject: Subject) -> None:
 
 
 def _composite_of(collection: PosteriorMeanCollection, point: torch.Tensor | None) -> torch.Tensor:
-    """The composite of posteriors that are their priors (no point), or sit on the nearest element to `point`; float64, by definition."""
+    """The composite of posteriors that are their priors (no point), or sit on the elements nearest to `point` (on all that are equally
+    near, by their priors); float64, by definition."""
     shape = collection.shape
     queries = collection.queries.masks(shape).expand(-1, shape[0], -1, -1)
     responses = collection.responses.masks(shape).expand(-1, shape[0], -1, -1)
+    selection = collection._selection(None, None)
+
+    def elements() -> Iterator[tuple[Block, torch.Tensor]]:
+        """Blocks, with the distances (K, n) of their elements."""
+        for block in blocks(collection, selection, 32, torch.float64, torch.device("cpu")):
+            admitted = torch.ones(len(queries), dtype=torch.bool) if block.admitted is None else block.admitted
+            distances = torch.zeros(len(queries), len(block.images), dtype=torch.float64)
+            if point is not None:
+                distances = torch.einsum("kchw,ichw->ki", queries, (point - block.images).square())
+            yield block, distances.masked_fill(~admitted[:, None], torch.inf)
+
+    nearest = torch.stack([distances.amin(1) for _, distances in elements()]).amin(0)
     total = torch.zeros((len(queries), *shape), dtype=torch.float64)
     mass = torch.zeros(len(queries), dtype=torch.float64)
-    nearest = torch.full((len(queries),), torch.inf, dtype=torch.float64)
-    selection = collection._selection(None, None)
-    for block in blocks(collection, selection, 32, torch.float64, torch.device("cpu")):
-        admitted = torch.ones(len(queries), dtype=torch.bool) if block.admitted is None else block.admitted
-        if point is None:
-            prior = admitted.double()[:, None] * block.log_priors.exp()
-            total += torch.einsum("ki,ichw->kchw", prior, block.images)
-            mass += prior.sum(1)
-        else:
-            distances = torch.einsum("kchw,ichw->ki", queries, (point - block.images).square())
-            smallest, which = distances.masked_fill(~admitted[:, None], torch.inf).min(1)
-            better = smallest < nearest
-            nearest = torch.where(better, smallest, nearest)
-            total[better] = block.images[which[better]]
-            mass[better] = 1
+    for block, distances in elements():
+        weights = (distances <= nearest[:, None] * (1 + EQUAL) + EQUAL) * block.log_priors.exp()
+        total += torch.einsum("ki,ichw->kchw", weights, block.images)
+        mass += weights.sum(1)
     means = total / mass[:, None, None, None]
     return (responses * means).sum(0) / responses.sum(0)
 

@@ -6,7 +6,7 @@ import torch
 
 from helpers import random_source
 from smalti import Crops, Full, Masks, PosteriorMeanCollection
-from smalti.analysis.identity import identity_of, source_identity
+from smalti.analysis.identity import identity_of, plain, source_identity
 from smalti.core.denoiser import Denoiser
 from smalti.denoisers import LocalScore, Optimal, PSPCSquare
 
@@ -53,3 +53,15 @@ def test_content_counts_and_not_the_object():
     two.load_state_dict(one.state_dict())
     assert identity_of(Own(one)) == identity_of(Own(two))
     assert source_identity(again[0].source) == source_identity(again[1].source)
+
+
+def test_files_count_by_content(tmp_path):
+    """Another heatmap under the same name is another denoiser; the same one elsewhere is not."""
+    first, second = tmp_path / "a" / "h.npy", tmp_path / "b" / "h.npy"
+    for place, content in ((first, b"one"), (second, b"one")):
+        place.parent.mkdir()
+        place.write_bytes(content)
+    assert plain(str(first)) == plain(second)
+    second.write_bytes(b"two")
+    assert plain(str(first)) != plain(str(second))
+    assert plain("wiener") == "wiener"

@@ -8,6 +8,7 @@ import torch
 
 from helpers import exact, noisy, random_source
 from smalti import Gaussian, InputError, LocalScore, Nearest, Optimal, edm_sigmas
+from smalti.cli.jobs.parameters import parse_parameters
 from smalti.denoisers import REGISTRY, create, parameters_of
 
 
@@ -84,8 +85,11 @@ def test_nearest_has_a_zero_gradient():
 
 
 def test_by_name():
-    source = random_source(3, (1, 6, 6))
-    assert list(REGISTRY) == ["optimal", "pspc-square", "local-score", "gaussian", "nearest"]
+    source = random_source(3, (1, 7, 7))
+    assert list(REGISTRY) == [
+        *("optimal", "pspc-square", "pspc-flex", "local-score", "equivariant-local-score", "pca-locality"),
+        *("gaussian-window", "heatmap-weighted", "gaussian", "closed-form-diffusion", "nearest"),
+    ]
     for name, kind in REGISTRY.items():
         assert isinstance(create(name, source), kind)
         assert kind.paper
@@ -100,6 +104,45 @@ def test_by_name():
         create("nearest", source, patch_size=3)
 
 
+def test_local_score_windows_by_level():
+    source = random_source(5, (1, 6, 6))
+    z = noisy(source, 0.5)
+    two = LocalScore(source, [5, 3], sigmas=[2.0, 0.1])
+    assert torch.equal(two(z, 1.5), LocalScore(source, 5)(z, 1.5))
+    assert torch.equal(two(z, 0.3), LocalScore(source, 3)(z, 0.3))
+    assert LocalScore(source, [3] * 18).collection(0.1).queries.size == 3
+    for window, sigmas, message in (
+        ([3, 5], None, "2 windows for 18 levels"),
+        ([3, 4], [1.0, 2.0], "odd"),
+        (3, [1.0], "a list of windows"),
+        ([], [], "empty"),
+        ([3], [0.0], "greater than 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            LocalScore(source, window, sigmas=sigmas)
+
+
+@pytest.mark.parametrize(
+    ("name", "pairs", "expected"),
+    [
+        ("pspc-flex", ["heatmaps=maps.npz", "thresholds=0.5"], {"heatmaps": "maps.npz", "thresholds": 0.5}),
+        ("pspc-flex", ["heatmaps=wiener", "thresholds=1,0.3", "sigmas=2,1"], None),
+        ("local-score", ["window=5,3", "sigmas=2,0.1"], {"window": [5, 3], "sigmas": [2.0, 0.1]}),
+        ("equivariant-local-score", ["window=3", "borders=aware"], {"window": 3, "borders": "aware"}),
+        ("pca-locality", ["threshold=0.1", "temperature=2", "masks=none"], None),
+        ("gaussian-window", ["width=1.5", "response=window"], {"width": 1.5, "response": "window"}),
+        ("gaussian-window", ["width=3,1", "sigmas=2,1"], {"width": [3.0, 1.0], "sigmas": [2.0, 1.0]}),
+        ("heatmap-weighted", ["heatmaps=wiener", "response=pixel"], None),
+        ("closed-form-diffusion", ["coordinates=studio", "samples=4", "seed=3", "smoothing=0.2"], None),
+    ],
+)
+def test_the_command_line_can_type_their_parameters(name, pairs, expected):
+    parsed = parse_parameters(REGISTRY[name], pairs)
+    assert expected is None or parsed == expected
+    if "heatmaps=maps.npz" not in pairs:
+        create(name, random_source(3, (1, 7, 7)), **parsed)
+
+
 def test_repr_and_with_source():
     source = random_source(5, (1, 6, 6))
     other = source.subset(np.array([0, 1]))
@@ -109,7 +152,7 @@ def test_repr_and_with_source():
     assert (again.window, again.backend, again.source) == (5, "torch", other)
 
 
-@pytest.mark.parametrize("name", ["optimal", "pspc-square", "local-score", "gaussian", "nearest"])
+@pytest.mark.parametrize("name", REGISTRY)
 def test_an_array_is_not_a_source(name):
     with pytest.raises(InputError, match="a source is needed, not ndarray"):
         create(name, np.zeros((3, 1, 4, 4), np.uint8))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from smalti import Centred, Crops, Full, GaussianWindows, InputError, Masks
+from smalti.engine import Entries, PackedMasks
 
 SHAPE = (2, 5, 7)
 FAMILIES = [Full(), Crops(1), Crops(3), Crops((2, 5)), Crops(5), Centred(1), Centred(3), Centred(9), Centred(3, wrap=True),
@@ -86,3 +87,42 @@ def test_anchors_of_masks():
 def test_bad_windows(windows, message):
     with pytest.raises(InputError, match=message):
         windows.check(SHAPE)
+
+
+def test_entries_are_single_entries():
+    masks = Entries().masks(SHAPE)
+    assert torch.equal(masks.flatten(1), torch.eye(2 * 5 * 7, dtype=torch.float64))
+    assert masks.shape == (70, *SHAPE)
+    some = torch.tensor([3, 69, 36])
+    assert torch.equal(Entries().some_masks(SHAPE, some), masks[some])
+    assert torch.equal(Entries().extents(SHAPE), Masks(masks).extents(SHAPE))
+    assert Entries().anchors(SHAPE)[36].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_packed_masks_are_masks(channels):
+    generator = torch.Generator().manual_seed(0)
+    values = torch.rand(70, channels, 5, 7, generator=generator) < 0.3
+    packed = PackedMasks.of(values, weight=0.25)
+    packed.check(SHAPE)
+    assert packed.bits.nbytes == 70 * -(-channels * 35 // 8)
+    assert torch.equal(packed.masks(SHAPE), values.double() / 4)
+    some = torch.tensor([69, 2])
+    assert torch.equal(packed.some_masks(SHAPE, some), values[some].double() / 4)
+    assert torch.equal(packed.extents(SHAPE), Masks(values.double()).extents(SHAPE))
+    assert torch.equal(packed.anchors(SHAPE), Entries().anchors(SHAPE))
+    assert torch.equal(PackedMasks.of(values[:35]).anchors(SHAPE), Centred(1).anchors(SHAPE))
+    assert repr(packed) == f"PackedMasks(<(70, {channels}, 5, 7)>, weight=0.25)"
+
+
+def test_packed_masks_that_do_not_fit():
+    values = torch.ones(3, 1, 5, 7)
+    for shape in ((2, 5, 6), (2, 7, 5)):
+        with pytest.raises(InputError, match="do not fit"):
+            PackedMasks.of(values).check(shape)
+    with pytest.raises(InputError, match="do not fit"):
+        PackedMasks.of(torch.ones(3, 3, 5, 7)).check(SHAPE)
+    with pytest.raises(InputError, match="weight"):
+        PackedMasks.of(values, weight=0).check(SHAPE)
+    with pytest.raises(InputError, match="uint8"):
+        PackedMasks(PackedMasks.of(values).bits[:, :-1], (1, 5, 7)).check(SHAPE)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ import torch
 from smalti.core.denoiser import Denoiser
 from smalti.source import Source
 
-__all__ = ["identity_of", "source_identity"]
+__all__ = ["identity_of", "plain", "source_identity"]
 
 
 def source_identity(source: Source) -> dict[str, Any]:
@@ -39,12 +41,14 @@ def identity_of(denoiser: Any) -> dict[str, Any]:
     if callable(digest):
         return {"class": kind, "digest": digest()}
     if isinstance(denoiser, Denoiser):
-        return {"class": kind, **{name: _plain(value) for name, value in denoiser.parameters_shown().items()}}
+        return {"class": kind, **{name: plain(value) for name, value in denoiser.parameters_shown().items()}}
     return {"class": kind, "repr": repr(denoiser)}
 
 
-def _plain(value: Any) -> Any:
-    """`value` as JSON values that tell it from others."""
+def plain(value: Any) -> Any:
+    """`value` as JSON values that tell it from others: arrays, weights and files by content."""
+    if isinstance(value, (str, os.PathLike)) and Path(value).is_file():  # a heatmap, say: its content, wherever it lies
+        return {"file": Path(value).name, "sha256": _sha256(Path(value).read_bytes())}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Source):
@@ -52,7 +56,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Denoiser) or callable(getattr(value, "digest", None)):
         return identity_of(value)
     if isinstance(value, torch.nn.Module):
-        weights = {name: _plain(tensor) for name, tensor in value.state_dict().items()}
+        weights = {name: plain(tensor) for name, tensor in value.state_dict().items()}
         return {"class": type(value).__qualname__, "sha256": _sha256(repr(weights).encode())}
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
@@ -61,12 +65,12 @@ def _plain(value: Any) -> Any:
         array = np.ascontiguousarray(value)
         return {"dtype": str(array.dtype), "shape": list(np.shape(value)), "sha256": _sha256(array.tobytes())}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"class": type(value).__qualname__, **fields}
     if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, Sequence):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if callable(value):
         return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', repr(value))}"
     return repr(value)

@@ -5,7 +5,11 @@ D(z, sigma)(k) = sum_i w_k^i x^i(k),   w_k^i ∝ exp(-1/(2 sigma^2) sum_{q in wi
 
 from __future__ import annotations
 
-from smalti.denoisers.base import WindowDenoiser, check_source
+from collections.abc import Sequence
+
+import torch
+
+from smalti.denoisers.base import WindowDenoiser, check_source, per_level
 from smalti.engine.collection import PosteriorMeanCollection
 from smalti.engine.windows import Centred
 from smalti.source import Source
@@ -18,21 +22,32 @@ class LocalScore(WindowDenoiser):
 
     Args:
         source: the training images.
-        window: odd side p >= 1 of the window; from 2 max(H, W) - 1 on it covers the image from every pixel.
+        window: odd side p >= 1 of the window; from 2 max(H, W) - 1 on it covers the image from every pixel. One side, or a list with
+            one for each of `sigmas`.
         backend: "auto", "numba", "torch" or "reference".
+        sigmas: the noise levels of a list of windows; the 18 levels of the EDM schedule by default. The nearest one serves.
 
     Raises:
-        InputError: an even window, or one larger than 2 max(H, W) - 1.
+        InputError: an even window, or one larger than 2 max(H, W) - 1; lengths that differ.
     """
 
     name = "local-score"
     paper = "Kamb & Ganguli, An analytic theory of creativity in convolutional diffusion models, LS machine"
 
-    def __init__(self, source: Source, window: int = 7, backend: str = "auto") -> None:
-        self.source, self.window, self.backend = source, window, backend
+    def __init__(
+        self,
+        source: Source,
+        window: int | Sequence[int] = 7,
+        backend: str = "auto",
+        *,
+        sigmas: Sequence[float] | torch.Tensor | None = None,
+    ) -> None:
         check_source(source)
-        Centred(window).check(source.shape)
-        super().__init__()
+        self.source, self.window, self.backend, self.sigmas = source, window, backend, sigmas
+        self.windows, levels = per_level(window, sigmas, "windows")
+        for side in self.windows:
+            Centred(side).check(source.shape)
+        super().__init__(levels)
 
     def collection_at(self, level: int) -> PosteriorMeanCollection:
-        return PosteriorMeanCollection(self.source, Centred(self.window), Centred(1), backend=self.backend)
+        return PosteriorMeanCollection(self.source, Centred(self.windows[level]), Centred(1), backend=self.backend)

@@ -1,4 +1,4 @@
-"""Denoisers by name, as the command line and reports know them. A new one joins by one line in `REGISTRY`."""
+"""Denoisers by name, as the command line and reports know them. A new one joins by one line here."""
 
 from __future__ import annotations
 
@@ -7,16 +7,35 @@ from typing import Any
 
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError, did_you_mean
+from smalti.denoisers.closed_form import ClosedFormDiffusion
+from smalti.denoisers.equivariant import EquivariantLocalScore
+from smalti.denoisers.flex import PSPCFlex
 from smalti.denoisers.gaussian import Gaussian
 from smalti.denoisers.local_score import LocalScore
 from smalti.denoisers.nearest import Nearest
 from smalti.denoisers.optimal import Optimal
+from smalti.denoisers.pca_locality import PCALocality
 from smalti.denoisers.pspc import PSPCSquare
+from smalti.denoisers.soft import GaussianWindow, HeatmapWeighted
 from smalti.source import Source
 
 __all__ = ["REGISTRY", "create", "find", "parameters_of"]
 
-REGISTRY: dict[str, type[Denoiser]] = {kind.name: kind for kind in (Optimal, PSPCSquare, LocalScore, Gaussian, Nearest)}
+_KINDS: tuple[type[Denoiser], ...] = (
+    Optimal,
+    PSPCSquare,
+    PSPCFlex,
+    LocalScore,
+    EquivariantLocalScore,
+    PCALocality,
+    GaussianWindow,
+    HeatmapWeighted,
+    Gaussian,
+    ClosedFormDiffusion,
+    Nearest,
+)
+
+REGISTRY: dict[str, type[Denoiser]] = {kind.name: kind for kind in _KINDS}
 
 
 def find(name: str) -> type[Denoiser]:

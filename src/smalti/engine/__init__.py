@@ -8,16 +8,18 @@ from smalti.engine.match import EveryPlace, Match, SameBorderDistance, SamePlace
 from smalti.engine.posterior import Posterior
 from smalti.engine.scheduled import Scheduled
 from smalti.engine.threads import get_threads, set_threads
-from smalti.engine.windows import Centred, Crops, Full, GaussianWindows, Masks, Windows
+from smalti.engine.windows import Centred, Crops, Entries, Full, GaussianWindows, Masks, PackedMasks, Windows
 
 __all__ = [
     "Centred",
     "Crops",
+    "Entries",
     "EveryPlace",
     "Full",
     "GaussianWindows",
     "Masks",
     "Match",
+    "PackedMasks",
     "Posterior",
     "PosteriorMeanCollection",
     "SameBorderDistance",

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from smalti.core.errors import InputError
 from smalti.core.validation import check_integer
 
-__all__ = ["Boxes", "Centred", "Crops", "Full", "GaussianWindows", "Masks", "Windows"]
+__all__ = ["Boxes", "Centred", "Crops", "Entries", "Full", "GaussianWindows", "Masks", "PackedMasks", "Windows"]
 
 Shape = tuple[int, int, int]
 
@@ -270,3 +271,78 @@ class Masks(Windows):
 
     def __repr__(self) -> str:
         return f"Masks(<{tuple(self.values.shape)}>)"
+
+
+@dataclass(frozen=True)
+class Entries(Windows):
+    """Every single entry of the image, channel by channel: C H W windows, in row-major order (c, y, x)."""
+
+    def anchors(self, shape: Shape) -> torch.Tensor:
+        return _grid(shape[1], shape[2]).repeat(shape[0], 1)
+
+    def masks(self, shape: Shape) -> torch.Tensor:
+        return self.some_masks(shape, torch.arange(shape[0] * shape[1] * shape[2]))
+
+    def some_masks(self, shape: Shape, numbers: torch.Tensor) -> torch.Tensor:
+        masks = torch.zeros(len(numbers), shape[0] * shape[1] * shape[2], dtype=torch.float64)
+        masks[torch.arange(len(numbers)), numbers.cpu()] = 1
+        return masks.unflatten(1, shape)
+
+    def extents(self, shape: Shape) -> torch.Tensor:
+        y, x = self.anchors(shape).T
+        return torch.stack([y, y + 1, x, x + 1], 1)
+
+
+@dataclass(frozen=True, eq=False)
+class PackedMasks(Windows):
+    """Hard windows, one bit an entry: `weight` where the bit is set, else 0. `PackedMasks.of` makes them of a tensor.
+
+    Windows of single channels, C H W of them, belong to the entries of the image in row-major order; others as in `Masks`.
+
+    Args:
+        bits: (K, ceil(C' H W / 8)) uint8, `numpy.packbits` of each window, row-major.
+        size: (C', H, W) of a window; C' = 1 where it is the same for all channels, else C.
+        weight: finite, > 0.
+    """
+
+    bits: np.ndarray
+    size: Shape
+    weight: float = 1.0
+
+    @classmethod
+    def of(cls, masks: torch.Tensor, weight: float = 1.0) -> PackedMasks:
+        """Pack (K, C', H, W) masks: what is not 0 is set."""
+        bits = np.packbits((masks != 0).flatten(1).cpu().numpy(), axis=1)
+        return cls(bits, (masks.shape[1], masks.shape[2], masks.shape[3]), weight)
+
+    def check(self, shape: Shape) -> None:
+        channels, height, width = self.size
+        if (height, width) != tuple(shape[1:]) or channels not in (1, shape[0]):
+            raise InputError(f"packed masks of {self.size} do not fit images of {tuple(shape)}")
+        wanted = -(-channels * height * width // 8)
+        if self.bits.ndim != 2 or self.bits.dtype != np.uint8 or not len(self.bits) or self.bits.shape[1] != wanted:
+            raise InputError(
+                f"packed masks must be (K, {wanted}) uint8, not {self.bits.shape} {self.bits.dtype}; "
+                "PackedMasks.of makes them"
+            )
+        if not 0 < self.weight < float("inf"):
+            raise InputError(f"the weight of masks must be finite and greater than 0, not {self.weight}")
+
+    def anchors(self, shape: Shape) -> torch.Tensor:
+        if len(self.bits) == shape[0] * shape[1] * shape[2]:
+            return _grid(shape[1], shape[2]).repeat(shape[0], 1)
+        return Masks(self.masks(shape)).anchors(shape)
+
+    def masks(self, shape: Shape) -> torch.Tensor:
+        return self._unpacked(self.bits)
+
+    def some_masks(self, shape: Shape, numbers: torch.Tensor) -> torch.Tensor:
+        return self._unpacked(self.bits[numbers.cpu().numpy()])
+
+    def _unpacked(self, bits: np.ndarray) -> torch.Tensor:
+        entries = self.size[0] * self.size[1] * self.size[2]
+        values = torch.from_numpy(np.unpackbits(bits, axis=1, count=entries)).double()
+        return values.mul_(self.weight).unflatten(1, self.size)
+
+    def __repr__(self) -> str:
+        return f"PackedMasks(<{(len(self.bits), *self.size)}>{'' if self.weight == 1 else f', weight={self.weight:g}'})"

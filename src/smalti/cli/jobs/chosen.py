@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smalti import denoisers
+from smalti.analysis.identity import plain
 from smalti.cli.jobs.parameters import parse_parameters
 from smalti.cli.jobs.subjects import check_fits
 from smalti.core.denoiser import Denoiser
@@ -55,7 +56,7 @@ def choose(denoiser: str | None, pairs: Sequence[str], backend: str | None, netw
     if network is None:
         name = denoiser or DEFAULT
         parameters = parse_parameters(denoisers.find(name), pairs, backend)
-        return Chosen(name, {"name": name, "parameters": parameters}, parameters)
+        return Chosen(name, {"name": name, "parameters": plain(parameters)}, parameters)
     if denoiser is not None or pairs or backend is not None:
         raise InputError("--network is the denoiser already; leave --denoiser, --param and --backend out")
     from smalti.networks import Network  # torch modules, for commands that need them
