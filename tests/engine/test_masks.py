@@ -71,28 +71,31 @@ def test_parts_merge():
     torch.testing.assert_close(collection.divide(merged), collection(z, sigma), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("size", [1, 4, 16])
 @pytest.mark.parametrize("soft", [False, True])
-def test_atoms_are_the_masks(soft):
+def test_atoms_are_the_masks(soft, size):
     """Written out again, atoms and their members are what they were made of."""
-    masks = windows((2, 6, 7), 1, soft)[:, 0].numpy()
-    anchors = np.stack(np.divmod(np.arange(42), 7), 1)
-    order, groups = grouped(masks[:, None], anchors)
-    flat = masks[order].reshape(42, -1)
-    atoms = make_atoms(flat, groups)
+    flat = windows((2, 6, 7), 1, soft)[:, 0].flatten(1).numpy()
+    starts = np.arange(0, 42, size)
+    atoms = make_atoms(flat, np.stack([starts, np.diff(np.r_[starts, 42])], 1))
     again = np.zeros_like(flat)
     for a in range(len(atoms.atoms) - 1):
         for query in atoms.members[atoms.member_starts[a] : atoms.member_starts[a + 1]]:
             part = slice(atoms.atoms[a], atoms.atoms[a + 1])
             again[query, atoms.places[part] // LANES] += atoms.values[part]
     np.testing.assert_array_equal(again, flat)
-    assert sorted(order) == list(range(42))
-    if not soft:
-        assert len(atoms.places) < 0.5 * np.count_nonzero(flat)  # shared, not repeated
 
 
-def test_overlapping_masks_share_sums():
-    """Equal masks cost one."""
-    masks = np.ones((16, 50))
-    atoms = make_atoms(masks, np.array([[0, 16]]))
-    assert len(atoms.places) == 50
-    assert len(atoms.members) == 16
+def test_masks_that_overlap_share_sums():
+    """Large, smooth masks go in groups; masks that have little in common, and windows of single pixels, each by themselves."""
+    anchors = np.stack(np.divmod(np.arange(256), 16), 1)
+    apart = np.abs(anchors[:, None] - anchors[None]).max(-1).reshape(256, 1, 16, 16)
+    large, scattered = (apart <= 6).astype(float), windows((1, 16, 16), 1, False).numpy() * (apart < 99)
+    cases = ((large, 8, 32), (np.ones_like(large), 32, 32), (scattered, 1, 4), ((apart == 0) * 1.0, 1, 1))
+    for masks, least, most in cases:
+        order, groups = grouped(masks, anchors)
+        assert sorted(order) == list(range(256))
+        assert groups[:, 1].sum() == 256
+        assert least <= groups[0, 1] <= most
+    atoms = make_atoms(np.ones((16, 50)), np.array([[0, 16]]))
+    assert (len(atoms.places), len(atoms.members)) == (50, 16)

@@ -15,7 +15,7 @@ import torch
 from smalti.engine.backend import Backend
 from smalti.engine.compiled.box_program import BoxProgram
 from smalti.engine.compiled.full_program import FullProgram
-from smalti.engine.compiled.mask_program import MaskProgram
+from smalti.engine.compiled.mask_program import EntryProgram, MaskProgram, mask_program
 from smalti.engine.compiled.shift_program import ShiftProgram
 from smalti.engine.elements import Selection
 from smalti.engine.torch_backend import TorchBackend
@@ -89,11 +89,11 @@ def _are_boxes(collection: PosteriorMeanCollection) -> bool:
 
 def _program(
     collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
-) -> BoxProgram | FullProgram | MaskProgram | ShiftProgram:
+) -> BoxProgram | FullProgram | MaskProgram | EntryProgram | ShiftProgram:
     if ShiftProgram.covers(collection):
         return ShiftProgram(collection, z, sigma, selection)
     if not _are_boxes(collection):
-        return MaskProgram(collection, z, sigma, selection)
+        return mask_program(collection, z, sigma, selection)
     box, reply = collection.queries.boxes(collection.shape), collection.responses.boxes(collection.shape)
     whole = box == reply == Full().boxes(collection.shape)
     return (FullProgram if whole else BoxProgram)(collection, z, sigma, selection)

@@ -10,8 +10,11 @@ from smalti.engine.compiled.rows import LANES
 
 __all__ = ["Atoms", "grouped", "make_atoms"]
 
-GROUP = 16  # queries whose masks share sums
-BLOCK = 4  # pixels: queries of a group lie in a square of this side
+GROUPS = (1, 2, 4, 8, 16, 32)  # numbers of queries whose masks may share sums
+SAMPLED = 24  # groups that the costs of a number are judged by
+# measured, cycles for each tile: to take an entry into an atom's sum, to hand the sum to a query, to begin an atom
+ENTRY_COST, MEMBER_COST, ATOM_COST = 2.5, 6.0, 20.0
+BLOCK = 4  # pixels: neighbours in the order of queries lie in a square of this side
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Atoms:
 
 
 def grouped(masks: np.ndarray, anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An order of queries in which neighbours follow one another, and its groups.
+    """An order of queries in which neighbours follow one another, and the groups that cost least.
 
     Args:
         masks: (K, C or 1, H, W).
@@ -65,11 +68,34 @@ def grouped(masks: np.ndarray, anchors: np.ndarray) -> tuple[np.ndarray, np.ndar
         order (K,), and groups (G, 2): first query of the order, number of queries.
     """
     block = anchors // BLOCK
-    order = np.lexsort((anchors[:, 1], anchors[:, 0], block[:, 1], block[:, 0]))
-    keys = block[order]
-    new = np.flatnonzero(np.r_[True, (np.diff(keys, axis=0) != 0).any(1)])
-    starts = np.concatenate([np.arange(a, b, GROUP) for a, b in zip(new, np.r_[new[1:], len(order)], strict=True)])
+    channel = np.zeros(len(masks), np.int64)
+    if masks.shape[1] > 1:  # windows of one pixel and several channels: those of a channel follow one another
+        _, first = np.unique(anchors, axis=0, return_inverse=True)
+        seen: dict[int, int] = {}
+        for k, place in enumerate(first.reshape(-1).tolist()):
+            channel[k] = seen.get(place, 0)
+            seen[place] = int(channel[k]) + 1
+    order = np.lexsort((anchors[:, 1], anchors[:, 0], block[:, 1], block[:, 0], channel))
+    flat = masks.reshape(len(masks), -1)
+    size = min(GROUPS, key=lambda size: _cost(flat, order, size))
+    starts = np.arange(0, len(order), size)
     return order, np.stack([starts, np.diff(np.r_[starts, len(order)])], 1)
+
+
+def _cost(masks: np.ndarray, order: np.ndarray, size: int) -> float:
+    """Cycles for each query in groups of `size`, judged by some groups."""
+    starts = np.arange(0, len(order), size)
+    some = starts[:: max(1, len(starts) // SAMPLED)]
+    cycles = queries = 0.0
+    for start in some.tolist():
+        here = masks[order[start : start + size]]
+        queries += len(here)
+        if size == 1:
+            cycles += np.count_nonzero(here) * ENTRY_COST + ATOM_COST + MEMBER_COST
+            continue
+        for entries, members, _ in _partition(here[:, here.any(0)]):
+            cycles += len(entries) * ENTRY_COST + len(members) * MEMBER_COST + ATOM_COST
+    return cycles / queries
 
 
 def make_atoms(masks: np.ndarray, groups: np.ndarray) -> Atoms:

@@ -23,7 +23,7 @@ from smalti.engine.compiled.exp2 import SMALLEST as _SMALLEST
 from smalti.engine.compiled.exp2 import exp2
 from smalti.engine.compiled.rows import LANES, add_row, difference_row, spread_row, sum_rows
 
-__all__ = ["LANES", "mask_normalisers", "mask_numerator"]
+__all__ = ["LANES", "mask_means", "mask_normalisers", "mask_numerator"]
 
 SMALLEST = np.float32(_SMALLEST)
 GAP_LIMIT = np.float32(64)  # bits; logits lie below their normaliser, but a caller's own may be anything
@@ -257,13 +257,103 @@ def mask_numerator(
             _collect(spread, tile, plane, entries, numerator[b])
 
 
+@plain
+def mask_means(
+    images: Any,
+    offset: Any,
+    elements: Any,
+    log_priors: Any,
+    z: Any,
+    channels: int,
+    summed: bool,
+    relative: Any,
+    scales: Any,
+    windows: Any,
+    largest_group: int,
+    replies: Any,
+    highest: Any,
+    totals: Any,
+    sums: Any,
+    alive: Any,
+) -> None:
+    """Both phases on one chunk in one pass, for responses of few entries: posterior means of those entries, in running form.
+
+    Args:
+        images ... largest_group: as for `mask_normalisers`.
+        replies: (K, M) int64, the entries (times LANES) whose means are wanted of each query.
+        highest, totals: (B, K) real: running maximum of the logits, and the sum of 2^(logit - maximum).
+        sums: (B, M, K) float64: sum of 2^(logit - maximum) times the entry, in the units of the stored images.
+        alive: (B, n) uint8, results: 0 where every weight of the image underflows to 0.
+    """
+    real = z.dtype.type
+    batch, entries = z.shape
+    tile = np.empty(entries * LANES, z.dtype)
+    d = np.empty((entries // channels if summed else entries) * LANES, z.dtype)
+    logits = np.empty(largest_group * LANES, z.dtype)
+    scratch = np.empty(LANES, z.dtype)
+    priors = np.empty(LANES, z.dtype)
+    seen = np.empty(LANES, np.int32)
+    for start in range(0, elements.shape[0], LANES):
+        count = _fill_tile(images, elements, start, offset, tile)
+        for lane in range(LANES):
+            priors[lane] = log_priors[start + lane] if lane < count else real(-np.inf)
+        for b in range(batch):
+            _differences(tile, z[b], channels, summed, relative[b], d)
+            seen[:] = 0
+            for group in range(windows[0].shape[0]):
+                first = windows[0][group, 0]
+                number = _group_logits(d, windows, group, scales[b], priors, scratch, logits)
+                for k in range(number):
+                    here = logits[k * LANES : k * LANES + LANES]
+                    query = first + k
+                    top = _largest(here)
+                    before = highest[b, query]
+                    if np.float32(top - before) < SMALLEST:
+                        continue
+                    if top > before:
+                        factor = exp2(np.float32(before - top))
+                        totals[b, query] *= factor
+                        for m in range(replies.shape[1]):
+                            sums[b, m, query] *= factor
+                        highest[b, query] = top
+                        before = top
+                    _weigh(here, before, seen)
+                    totals[b, query] += _sum(here)
+                    for m in range(replies.shape[1]):
+                        at = replies[query, m]
+                        sums[b, m, query] += _inner(here, tile[at : at + LANES])
+            for lane in range(count):
+                alive[b, start + lane] = 1 if seen[lane] != 0 else 0
+
+
+@plain
+def _weigh(logits: Any, reference: Any, seen: Any) -> None:
+    """Logits become weights 2^(logit - reference)."""
+    for lane in range(LANES):
+        gap = np.float32(logits[lane] - reference)
+        logits[lane] = exp2(gap)
+        seen[lane] |= np.int32(gap >= SMALLEST)
+
+
 @reordered
+def _sum(values: Any) -> Any:
+    total = values[0]
+    for lane in range(1, LANES):
+        total += values[lane]
+    return total
+
+
+@reordered
+def _inner(a: Any, b: Any) -> Any:
+    total = a[0] * b[0]
+    for lane in range(1, LANES):
+        total += a[lane] * b[lane]
+    return total
+
+
+@plain
 def _collect(spread: Any, tile: Any, plane: int, entries: int, out: Any) -> None:
     """out[e] += sum over lanes of spread[e modulo plane] tile[e]."""
     for e in range(entries):
         p = e % plane
-        w, x = spread[p * LANES : p * LANES + LANES], tile[e * LANES : e * LANES + LANES]
-        total = w[0] * x[0]
-        for lane in range(1, LANES):
-            total += w[lane] * x[lane]
-        out[e] += total
+        out[e] += _inner(spread[p * LANES : p * LANES + LANES], tile[e * LANES : e * LANES + LANES])

@@ -13,6 +13,7 @@ import torch
 from smalti.engine.compiled import mask_kernels
 from smalti.engine.compiled.atoms import Atoms, grouped, make_atoms
 from smalti.engine.compiled.normalisers import LOG2E, Normalisers
+from smalti.engine.compiled.one_pass import OnePassProgram, Running, merged
 from smalti.engine.compiled.program import Program, chunks_of
 from smalti.engine.elements import Selection
 from smalti.engine.precision import PRODUCT_ERROR, double
@@ -21,7 +22,9 @@ from smalti.engine.threads import in_order
 if TYPE_CHECKING:
     from smalti.engine.collection import PosteriorMeanCollection
 
-__all__ = ["MaskProgram"]
+__all__ = ["EntryProgram", "MaskProgram", "mask_program"]
+
+LOWEST_LOGIT = -1e30  # of running maxima before the first
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class _Layout:
         order: (K,) query number k of the kernels is query order[k] of the collection.
         summed, replies_summed: whether masks are the same in all channels.
         own: (K, entries) float64 queries in the kernels' order, for the sums of |z|^2.
+        replies: one for each flip: (K, M) entries that a query responds with, where these are single pixels or entries; else none.
     """
 
     queries: list[Atoms]
@@ -42,13 +46,22 @@ class _Layout:
     summed: bool
     replies_summed: bool
     own: np.ndarray
+    replies: list[np.ndarray]
 
 
 _layouts: weakref.WeakKeyDictionary[PosteriorMeanCollection, _Layout] = weakref.WeakKeyDictionary()
 
 
-class MaskProgram(Program):
-    """See `mask_kernels`. With flips, z is flipped and the windows too, so that no image is moved."""
+def mask_program(
+    collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+) -> MaskProgram | EntryProgram:
+    """One pass where every response is one pixel or entry, else two phases."""
+    kind = EntryProgram if _layout_of(collection).replies else MaskProgram
+    return kind(collection, z, sigma, selection)
+
+
+class _Masks(Program):
+    """What both have. With flips, z is flipped and the windows too, so that no image is moved."""
 
     def __init__(
         self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
@@ -57,11 +70,86 @@ class MaskProgram(Program):
         self.layout = _layout_of(collection)
         self.flat = self.images.reshape(len(self.images), -1)
         self.points = self.z.reshape(len(self.z), -1)
-        self.alive = np.ones((len(self.z), len(selection)), np.uint8)
         # (B, K), base 2: what relative distances take from every logit; the same for z and its flip
         squares = np.where(self.noisy[:, None, None, None], self.z**2, 0)[: self.batch]
         squares = squares.sum(1) if self.layout.summed else squares
         self.shifts = squares.reshape(self.batch, -1) @ self.layout.own.T * self.scales[: self.batch, None]
+
+    def _arguments(self, rows: np.ndarray, chosen: np.ndarray, real: type) -> tuple:
+        doubled = np.where(self.noisy[rows], 2, 1)[:, None]
+        return (
+            self.flat,
+            real(self.offset),
+            self.selection.indices[chosen],
+            self.log_priors[chosen].astype(real),
+            (self.points[rows] * doubled).astype(real),
+            self.z.shape[1],
+            self.layout.summed,
+            self.noisy[rows],
+            self.scales[rows].astype(real),
+        )
+
+
+class EntryProgram(_Masks, OnePassProgram):  # type: ignore[misc]
+    """Responses that are single pixels or entries; see `mask_kernels.mask_means`."""
+
+    relative_error = PRODUCT_ERROR
+
+    def __init__(
+        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+    ) -> None:
+        super().__init__(collection, z, sigma, selection)
+        self.shifts = _in_order(self.shifts, self.layout.order)
+
+    def scan(self, batch: np.ndarray, elements: np.ndarray, real: type, alive: np.ndarray) -> Running:
+        out: Running = np.empty((len(batch), 2 + self.layout.replies[0].shape[1], len(self.layout.order)))
+        for flip in range(self.flips):
+            rows = np.flatnonzero(batch // self.batch == flip)
+            out[rows] = self._scan_of(flip, batch[rows], elements, real, alive, rows)
+        return out
+
+    def _scan_of(
+        self, flip: int, batch: np.ndarray, elements: np.ndarray, real: type, alive: np.ndarray, rows: np.ndarray
+    ) -> Running:
+        windows, replies = self.layout.queries[flip], self.layout.replies[flip]
+        chunks = chunks_of(elements)
+        shape = len(batch), len(self.layout.order)
+
+        def work(number: int) -> Running:
+            chosen = chunks[number]
+            highest: np.ndarray = np.full(shape, LOWEST_LOGIT, real)
+            totals: np.ndarray = np.zeros(shape, real)
+            sums = np.zeros((shape[0], replies.shape[1], shape[1]))
+            flags = np.zeros((len(batch), len(chosen)), np.uint8)
+            arguments = self._arguments(batch, chosen, real)
+            mask_kernels.mask_means(
+                *arguments, windows.arrays(real), windows.largest, replies, highest, totals, sums, flags
+            )
+            alive[np.ix_(rows, chosen)] = flags
+            return np.concatenate([highest[:, None].astype(np.float64), totals[:, None].astype(np.float64), sums], 1)
+
+        return functools.reduce(merged, in_order(work, len(chunks)))
+
+    def joined(self, running: Running) -> Running:
+        ordered = _in_order(running, self.layout.order)
+        return ordered if self.flips == 1 else merged(ordered[: self.batch], ordered[self.batch :])
+
+    def as_images(self, means: np.ndarray) -> np.ndarray:
+        out = np.zeros((self.batch, self.points.shape[1]))
+        entries = np.empty_like(self.layout.replies[0])
+        entries[self.layout.order] = self.layout.replies[0] // mask_kernels.LANES
+        np.add.at(out.T, entries.T, means.transpose(1, 2, 0))
+        return out.reshape(self.batch, *self.z.shape[1:])
+
+
+class MaskProgram(_Masks):
+    """Responses of any form; see `mask_kernels`."""
+
+    def __init__(
+        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+    ) -> None:
+        super().__init__(collection, z, sigma, selection)
+        self.alive = np.ones((len(self.z), len(selection)), np.uint8)
 
     def normalisers(self) -> np.ndarray:
         """Phase 1: (B, K) natural log-normalisers."""
@@ -101,20 +189,6 @@ class MaskProgram(Program):
             return Normalisers(highest.astype(np.float64), totals.astype(np.float64))
 
         return functools.reduce(Normalisers.merged, in_order(work, len(chunks)))
-
-    def _arguments(self, rows: np.ndarray, chosen: np.ndarray, real: type) -> tuple:
-        doubled = np.where(self.noisy[rows], 2, 1)[:, None]
-        return (
-            self.flat,
-            real(self.offset),
-            self.selection.indices[chosen],
-            self.log_priors[chosen].astype(real),
-            (self.points[rows] * doubled).astype(real),
-            self.z.shape[1],
-            self.layout.summed,
-            self.noisy[rows],
-            self.scales[rows].astype(real),
-        )
 
     def numerator(self, log_normalisers: np.ndarray) -> np.ndarray:
         """Phase 2: (B, C, H, W) in the working scale, from (B, K) natural log-normalisers."""
@@ -170,16 +244,43 @@ def _layout_of(collection: PosteriorMeanCollection) -> _Layout:
         order, groups = grouped(queries, collection.queries.anchors(shape).numpy())
         queries, responses = queries[order], responses[order]
         flips = 2 if collection.source.hflip else 1
+        single = _single_entries(responses, shape, flips)
+        atoms = [] if single is not None else [make_atoms(_flat(responses, flip), groups) for flip in range(flips)]
         _layouts[collection] = _Layout(
             [make_atoms(_flat(queries, flip), groups) for flip in range(flips)],
-            [make_atoms(_flat(responses, flip), groups) for flip in range(flips)],
+            atoms,
             order,
             queries.shape[1] == 1,
             responses.shape[1] == 1,
             _flat(queries, 0),
+            [] if single is None else single,
         )
     return _layouts[collection]
 
 
 def _flat(masks: np.ndarray, flip: int) -> np.ndarray:
     return (masks[..., ::-1] if flip else masks).reshape(len(masks), -1)
+
+
+def _single_entries(responses: np.ndarray, shape: tuple[int, int, int], flips: int) -> list[np.ndarray] | None:
+    """(K, M) entries times LANES, for each flip, if every response is one pixel (M = C) or one entry (M = 1) of weight 1."""
+    channels, height, width = shape
+    flat = responses.reshape(len(responses), -1)
+    if not ((flat != 0).sum(1) == 1).all() or not (flat.max(1) == 1).all():
+        return None
+    place = flat.argmax(1)
+    row, column = np.divmod(place % (height * width), width)
+    first = place // (height * width) * height * width
+    found = []
+    for flip in range(flips):
+        entry = first + row * width + (width - 1 - column if flip else column)
+        over = np.arange(channels) * height * width if responses.shape[1] == 1 else np.zeros(1, np.int64)
+        found.append(np.ascontiguousarray((entry[:, None] + over) * mask_kernels.LANES))
+    return found
+
+
+def _in_order(values: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """(..., K) in the kernels' order -> in the collection's."""
+    out = np.empty_like(values)
+    out[..., order] = values
+    return out

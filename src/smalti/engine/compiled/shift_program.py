@@ -9,11 +9,10 @@ import torch
 
 from smalti.engine.compiled import shift_kernels
 from smalti.engine.compiled.memory import aligned, padded
-from smalti.engine.compiled.normalisers import LOG2E, Normalisers
-from smalti.engine.compiled.program import Program
+from smalti.engine.compiled.one_pass import OnePassProgram, Running, merged
 from smalti.engine.elements import Selection
 from smalti.engine.match import EveryPlace, SameBorderDistance
-from smalti.engine.precision import WINDOW_ERROR, double
+from smalti.engine.precision import WINDOW_ERROR
 from smalti.engine.threads import in_order
 from smalti.engine.windows import Centred
 
@@ -28,8 +27,10 @@ TRUSTED_GAP = (
 )
 
 
-class ShiftProgram(Program):
+class ShiftProgram(OnePassProgram):
     """See `shift_kernels`."""
+
+    relative_error = WINDOW_ERROR
 
     def __init__(
         self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
@@ -56,10 +57,10 @@ class ShiftProgram(Program):
         inside[self.radius : self.radius + self.height, self.radius : self.radius + self.width] = 1
         self.inside = inside.reshape(-1)
         over_rows, over_columns = (factor.numpy() for factor in queries.factors(collection.shape))
-        # (flips B, K), base 2: what relative distances take from every logit, the windows' sums of |z|^2
+        # (B, K), base 2: what relative distances take from every logit, the windows' sums of |z|^2
         squares = np.where(self.noisy[:, None, None], (self.z**2).sum(1), 0)
-        self.shifts = (over_rows @ squares @ over_columns.T).reshape(len(squares), -1) * self.scales[:, None]
-        self._found: tuple[Normalisers, np.ndarray] | None = None
+        shifts = (over_rows @ squares @ over_columns.T).reshape(len(squares), -1) * self.scales[:, None]
+        self.shifts = shifts[: self.batch]
 
     @staticmethod
     def covers(collection: PosteriorMeanCollection) -> bool:
@@ -71,44 +72,11 @@ class ShiftProgram(Program):
             return not queries.wrap and (match.border is None or match.border >= queries.size // 2)
         return type(match) is EveryPlace and queries.wrap
 
-    def normalisers(self) -> np.ndarray:
-        """Phase 1: (B, K) natural log-normalisers."""
-        found, _ = self.posteriors()
-        return Normalisers(found.highest - self.shifts[: self.batch], found.mass).natural()
+    def as_images(self, means: np.ndarray) -> np.ndarray:
+        return means.reshape(self.batch, self.channels, self.height, self.width)
 
-    def numerator(self, log_normalisers: np.ndarray) -> np.ndarray:
-        """Phase 2: (B, C, H, W) in the working scale, from (B, K) natural log-normalisers."""
-        found, sums = self.posteriors()
-        given = Normalisers.of_natural(log_normalisers + self.shifts[: self.batch] / LOG2E)
-        factor = np.exp2(found.highest - given.highest) / given.mass
-        return self._images(sums * factor[:, None])
-
-    def both_phases(self) -> np.ndarray:
-        found, sums = self.posteriors()
-        return self._images(sums / found.mass[:, None])
-
-    def _images(self, values: np.ndarray) -> np.ndarray:
-        return values.reshape(self.batch, self.channels, self.height, self.width) / self.unit
-
-    def posteriors(self) -> tuple[Normalisers, np.ndarray]:
-        """Normalisers (B, K), relative to `shifts`, and sums of weighted pixels (B, C, K), stored units, relative to their highest."""
-        if self._found is None:
-            everyone = np.arange(len(self.z))
-            alive = np.zeros((len(self.z), len(self.selection)), np.uint8)
-            state = self._pass(everyone, np.arange(len(self.selection)), np.float32, alive)
-            highest, mass, sums = self._joined(state)
-            largest = np.abs(highest).max(1)
-            for b in np.flatnonzero(double(largest / LOG2E, WINDOW_ERROR)):
-                both = self.both_flips(np.array([b]))
-                trusted = largest[b] * WINDOW_ERROR * 4 < TRUSTED_GAP
-                elements = np.flatnonzero(alive[both].any(0)) if trusted else np.arange(len(self.selection))
-                state[both] = self._pass(both, elements, np.float64, np.zeros_like(alive[both]))
-            highest, mass, sums = self._joined(state)
-            self._found = Normalisers(highest, mass), sums
-        return self._found
-
-    def _pass(self, batch: np.ndarray, elements: np.ndarray, real: type, alive: np.ndarray) -> np.ndarray:
-        """(rows, 2 + C, windows): running maxima, totals and totals of pixels over `elements` of the selection."""
+    def scan(self, batch: np.ndarray, elements: np.ndarray, real: type, alive: np.ndarray) -> Running:
+        """(rows, 2 + C, windows) of the kernels' canvas."""
         doubled = np.where(self.noisy[batch], 2, 1)[:, None, None, None]
         extended = self._extended(self.z[batch] * doubled).reshape(len(batch), -1)
         z: np.ndarray = np.zeros((len(batch), extended.shape[1] + 64), real)  # vectors may read beyond
@@ -139,30 +107,23 @@ class ShiftProgram(Program):
             alive[:, chosen] = flags
             return state.reshape(len(batch), 2 + self.channels, self.windows).astype(np.float64)
 
-        merged: np.ndarray | None = None
+        total: Running | None = None
         for part in in_order(work, len(chunks)):
-            merged = part if merged is None else _merged(merged, part)
-        assert merged is not None
-        return merged
+            total = part if total is None else merged(total, part)
+        assert total is not None
+        return total
 
     def _extended(self, images: np.ndarray) -> np.ndarray:
         r = self.radius
         return np.pad(images, ((0, 0), (0, 0), (r, r), (r, r)), "wrap" if self.wrap else "constant")
 
-    def _joined(self, state: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(rows, 2 + C, windows) -> highest (B, K), mass (B, K), sums (B, C, K), both flips as one."""
+    def joined(self, running: Running) -> Running:
+        """(flips B, 2 + C, windows) -> (B, 2 + C, K)."""
         used = self.height * self.stride
-        grid = np.zeros((*state.shape[:2], max(used, self.windows)))
-        grid[..., : self.windows] = state
-        grid = grid[..., :used].reshape(*state.shape[:2], self.height, self.stride)[..., : self.width]
-        own = grid[: self.batch].reshape(self.batch, state.shape[1], -1)
-        if self.flips == 2:
-            mirrored = grid[self.batch :, ..., ::-1].reshape(self.batch, state.shape[1], -1)
-            own = _merged(own, mirrored)
-        return own[:, 0], own[:, 1], own[:, 2:]
-
-
-def _merged(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Two running posteriors (rows, 2 + C, windows) as one."""
-    top = np.maximum(a[:, :1], b[:, :1])
-    return np.concatenate([top, a[:, 1:] * np.exp2(a[:, :1] - top) + b[:, 1:] * np.exp2(b[:, :1] - top)], 1)
+        grid = np.zeros((*running.shape[:2], max(used, self.windows)))
+        grid[..., : self.windows] = running
+        grid = grid[..., :used].reshape(*running.shape[:2], self.height, self.stride)[..., : self.width]
+        own = grid[: self.batch].reshape(self.batch, running.shape[1], -1)
+        if self.flips == 1:
+            return own
+        return merged(own, grid[self.batch :, ..., ::-1].reshape(self.batch, running.shape[1], -1))
