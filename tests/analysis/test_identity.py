@@ -2,10 +2,22 @@
 
 import json
 
+import pytest
 import torch
 
 from helpers import random_source
-from smalti import Crops, Full, Masks, PosteriorMeanCollection
+from smalti import (
+    Crops,
+    Full,
+    InputError,
+    Masks,
+    Network,
+    PosteriorMeanCollection,
+    compare,
+    deviations,
+    reverse_z,
+    transforms,
+)
 from smalti.analysis.identity import identity_of, plain, source_identity
 from smalti.core.denoiser import Denoiser
 from smalti.denoisers import LocalScore, Optimal, PSPCSquare
@@ -65,3 +77,23 @@ def test_files_count_by_content(tmp_path):
     second.write_bytes(b"two")
     assert plain(str(first)) != plain(str(second))
     assert plain("wiener") == "wiener"
+
+
+def test_a_plain_function_is_looked_at_like_any_denoiser(tmp_path):
+    """It has no identity, and needs none where nothing is kept."""
+    source = random_source(20, (1, 6, 6))
+    network = Network(lambda z, sigma: z / 2, shape=(1, 6, 6))
+    z = reverse_z(network, n=2, steps=3, progress=False)
+    assert "Network('network', function" in z.about["denoiser"]["repr"]
+    assert len(compare(network, [Optimal(source)], z, progress=False)) == 3
+    assert len(deviations(network, source, [1.0], 2, progress=False).errors()) == 1
+    assert transforms(network, source, n=2, progress=False).outputs["network"].shape == (5, 2, 1, 6, 6)
+    for call in (
+        lambda: reverse_z(network, n=2, steps=3, keep=tmp_path, progress=False),
+        lambda: compare(network, [Optimal(source)], z, keep=tmp_path, progress=False),
+        lambda: deviations(network, source, [1.0], 2, keep=tmp_path, progress=False),
+        lambda: transforms(network, source, n=2, keep=tmp_path, progress=False),
+    ):
+        with pytest.raises(InputError, match="no weights to identify it by"):
+            call()
+    assert not list(tmp_path.iterdir())

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from helpers import random_source
-from smalti import InputError, Optimal, PSPCSquare, edm_sigmas, sample
+from smalti import EnvironmentFailure, InputError, Optimal, PSPCSquare, edm_sigmas, sample
 from smalti.analysis.draws import draw_images, draw_noise, forward_batch
 from smalti.analysis.forward import forward_z
 from smalti.analysis.reverse import reverse_z
@@ -100,6 +100,20 @@ def test_saved_and_loaded(source, tmp_path):
         assert (loaded.process, dict(loaded.about), loaded.digest()) == ("forward", dict(made.about), made.digest())
     assert json.loads((tmp_path / "a" / "z.json").read_text())["about"]["seed"] == 2
     assert "3 levels from sigma 3 to 0.1, 4 z of 2x5x6 each" in repr(made)
+
+
+def test_a_full_disk_is_said(source, tmp_path):
+    """By the system itself: files of this process may have a kilobyte."""
+    resource = pytest.importorskip("resource")
+    z = forward_z(source, [1.0], 40)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        with pytest.raises(EnvironmentFailure, match=r"z\.npy: the file is larger than the disk or a limit"):
+            z.save(tmp_path / "z.npy")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
 
 
 def test_files_of_others(tmp_path):

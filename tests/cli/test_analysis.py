@@ -219,6 +219,9 @@ def test_compare_goes_on(capsys, tmp_path, network, interrupted):
         (("compare", "--denoiser", "gaussian"), "give it with --network"),
         (("compare", "--network", "nothing.pkl"), "nothing"),
         (("compare", "--network", "x", "-n", 0), "-n must be at least 1"),
+        (("compare", "--network", "x", "--z-set", "z.npy", "-n", 5), "-n is for z that are made"),
+        (("compare", "--network", "x", "--z-set", "z.npy", "--seed", 0), "--seed is for z that are made"),
+        (("compare", "--network", "x", "--z-set", "z.npy", "--labelled"), "--labelled is for z that are made"),
     ],
 )
 def test_refused_in_one_line(capsys, tmp_path, arguments, message):
@@ -227,3 +230,14 @@ def test_refused_in_one_line(capsys, tmp_path, arguments, message):
     assert message in err
     assert err.count("\n") == 1
     assert not (tmp_path / "o" / "run.json").exists()
+
+
+@pytest.mark.parametrize("command", ["error", "sensitivity", "transforms", "compare"])
+def test_labelled_needs_classes(command, capsys, tmp_path, network):
+    """Said before anything is written: by the network without classes, and by data without them."""
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), np.uint8))
+    for data, message in ((DATA, "which tiny has not"), (("--data", tmp_path / "images.npy"), "this data set has not")):
+        code, _, err = run(capsys, command, *data, "--network", network, "--labelled", "--out", tmp_path / "o")
+        assert code == 2
+        assert message in err
+        assert not (tmp_path / "o").exists() or not list((tmp_path / "o").iterdir())

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from smalti.analysis.identity import identity_of
+from smalti.analysis.identity import identity_of, pieces_of
 from smalti.analysis.intervals import ACCURACY, RESAMPLES, Bootstrap
 from smalti.analysis.subjects import Denoisers, check_images, evaluate, named
 from smalti.analysis.z_sets import ZSet
@@ -82,7 +82,7 @@ def compare(
     sets = {z_sets.process: z_sets} if isinstance(z_sets, ZSet) else dict(z_sets)
     subjects, base = _subjects(network, denoisers, optimal, sets)
     size = check_count("batch_size", batch_size)
-    pieces = Pieces.open(keep, {
+    pieces = pieces_of(keep, lambda: {
         "compare": identity_of(network), "denoisers": [identity_of(subject) for subject in subjects.values()],
         "z_sets": [z_set.digest() for z_set in sets.values()],
     })  # fmt: skip

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from smalti.analysis.draws import forward_batch
-from smalti.analysis.identity import identity_of, source_identity
+from smalti.analysis.identity import identity_of, pieces_of, source_identity
 from smalti.analysis.intervals import ACCURACY, RESAMPLES, Bootstrap
 from smalti.analysis.subjects import Denoisers, check_images, evaluate, named
 from smalti.analysis.z_sets import check_levels
@@ -167,7 +167,7 @@ def deviations(
     if labelled and source.labels is None:
         raise InputError("labelled=True needs a source with classes; open the data with classes or leave it out")
     reference = Optimal(source) if optimal is None else optimal
-    pieces = Pieces.open(keep, {
+    pieces = pieces_of(keep, lambda: {
         "deviations": [identity_of(denoiser) for denoiser in subjects.values()],
         "optimal": identity_of(reference), "data": source_identity(source),
         "sigmas": levels.tolist(), "seed": seed, "labelled": labelled,

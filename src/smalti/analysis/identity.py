@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,27 @@ import numpy as np
 import torch
 
 from smalti.core.denoiser import Denoiser
+from smalti.core.pieces import Pieces
 from smalti.source import Source
 
-__all__ = ["identity_of", "plain", "source_identity"]
+__all__ = ["identity_of", "pieces_of", "plain", "source_identity"]
+
+FILES = (".npy", ".npz", ".json")  # endings that parameters may have
+
+
+def pieces_of(keep: str | os.PathLike[str] | Pieces | None, identity: Callable[[], Mapping[str, Any]]) -> Pieces:
+    """Where a computation keeps its pieces.
+
+    Args:
+        keep: a folder; Pieces, which are taken as they are; or None, which keeps nothing.
+        identity: gives what determines the computation. Called for a folder only: hashing takes time, and a plain function, say, has
+            no identity but needs none where nothing is kept.
+
+    Raises:
+        InputError: the folder keeps another computation; a denoiser whose content cannot be told.
+        EnvironmentFailure: it cannot be written.
+    """
+    return keep if isinstance(keep, Pieces) else Pieces.open(keep, {} if keep is None else identity())
 
 
 def source_identity(source: Source) -> dict[str, Any]:
@@ -47,7 +65,7 @@ def identity_of(denoiser: Any) -> dict[str, Any]:
 
 def plain(value: Any) -> Any:
     """`value` as JSON values that tell it from others: arrays, weights and files by content."""
-    if isinstance(value, (str, os.PathLike)) and Path(value).is_file():  # a heatmap, say: its content, wherever it lies
+    if _names_a_file(value):  # a heatmap, say: its content, wherever it lies
         return {"file": Path(value).name, "sha256": _sha256(Path(value).read_bytes())}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -74,6 +92,13 @@ def plain(value: Any) -> Any:
     if callable(value):
         return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', repr(value))}"
     return repr(value)
+
+
+def _names_a_file(value: Any) -> bool:
+    """Whether `value` is a path, or text that looks like one (a word like "numba" does not), of a file."""
+    if isinstance(value, str):
+        return (os.sep in value or Path(value).suffix in FILES) and Path(value).is_file()
+    return isinstance(value, os.PathLike) and Path(value).is_file()
 
 
 def _sha256(content: bytes) -> str:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
-from smalti.analysis.identity import identity_of
+from smalti.analysis.identity import identity_of, pieces_of
 from smalti.analysis.z_sets import ZSet, check_levels
 from smalti.core.denoiser import Denoiser
+from smalti.core.errors import InputError
 from smalti.core.pieces import Pieces
 from smalti.core.progress import progress as show_progress
 from smalti.core.schedule import edm_sigmas
@@ -62,10 +64,11 @@ def reverse_z(
     n, size = check_count("n", n), check_count("batch_size", batch_size)
     classes = check_labels(labels, n, denoiser.num_classes)
     find_solver(solver)
-    who = identity_of(denoiser)
-    about = {"seed": seed, "denoiser": who, "solver": solver if isinstance(solver, str) else repr(solver)}
-    identity = {"reverse": about, "sigmas": levels.tolist(), "labels": None if classes is None else classes.tolist()}
-    pieces = Pieces.open(keep, identity)
+    about = {"seed": seed, "denoiser": _who(denoiser), "solver": solver if isinstance(solver, str) else repr(solver)}
+    pieces = pieces_of(keep, lambda: {
+        "reverse": {**about, "denoiser": identity_of(denoiser)}, "sigmas": levels.tolist(),
+        "labels": None if classes is None else classes.tolist(),
+    })  # fmt: skip
 
     z = torch.empty((len(levels), n, *denoiser.shape), dtype=torch.float32)
     report = progress if callable(progress) else None
@@ -92,3 +95,11 @@ def reverse_z(
                 report((high - low) * len(levels))
             z[:, low:high] = torch.from_numpy(stored["states"])
     return ZSet(z, levels, "reverse", about, None if classes is None else classes.expand(len(levels), n))
+
+
+def _who(denoiser: Denoiser) -> dict[str, Any]:
+    """Its identity, for the record; of one whose content cannot be told (a plain function) what it shows of itself."""
+    try:
+        return identity_of(denoiser)
+    except InputError:
+        return {"repr": repr(denoiser)}

@@ -16,7 +16,7 @@ import torch
 
 from smalti.analysis.draws import forward_batch
 from smalti.analysis.heatmaps import Sensitivity
-from smalti.analysis.identity import identity_of, source_identity
+from smalti.analysis.identity import identity_of, pieces_of, source_identity
 from smalti.analysis.jacobians import jacobian_rows
 from smalti.analysis.pixels import Pixels, choose_pixels
 from smalti.analysis.reductions import find_reduction
@@ -88,7 +88,7 @@ def sensitivity(
     find_reduction(reduction)
     seed = check_seed(check_integer("the seed", seed))
     run = _Run(denoiser, source, n, chosen, reduction, seed, labelled, size)
-    pieces = keep if isinstance(keep, Pieces) else Pieces.open(keep, run.identity(levels) if keep is not None else {})
+    pieces = pieces_of(keep, lambda: run.identity(levels))
     name = getattr(denoiser, "name", "") or type(denoiser).__name__
 
     states = [_State.kept(pieces, level, run) for level in range(len(levels))]

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from smalti.analysis.draws import draw_noise, forward_batch
-from smalti.analysis.identity import identity_of, source_identity
+from smalti.analysis.identity import identity_of, pieces_of, source_identity
 from smalti.analysis.intervals import RESAMPLES, Bootstrap
 from smalti.analysis.subjects import Denoisers, check_images, evaluate, named
 from smalti.analysis.transformations import (
@@ -168,7 +168,7 @@ def transforms(
         z, n = z.detach().float().cpu(), len(z)
         clean = evaluate("optimal", Optimal(source), z, sigma)
     every = _transformed(z, clean, sigma, seed, dx, dy, box.mask(height, width))
-    pieces = Pieces.open(keep, {
+    pieces = pieces_of(keep, lambda: {
         "transforms": [identity_of(subject) for subject in subjects.values()],
         "data": source_identity(source), "z": _digest(every), "sigma": sigma, "labelled": labelled,
     })  # fmt: skip

@@ -112,7 +112,9 @@ class ZSet:
         with contextlib.suppress(OSError):
             path.with_suffix(".json").unlink()  # an old one must not stand beside the new z
         with atomic_write(path) as file:
-            np.lib.format.write_array(file, self.z.numpy(), allow_pickle=False)
+            array = np.ascontiguousarray(self.z.numpy())
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+            file.write(array.data)  # numpy's own writing loses the reason where the disk is full
         with atomic_write(path.with_suffix(".json")) as file:
             file.write((json.dumps(record, indent=2) + "\n").encode())
 

@@ -60,7 +60,8 @@ def from_os_error(error: OSError, doing: str) -> SmaltiError:
         return NoRoomError(f"cannot {doing}: {reason}", remedy)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return EnvironmentFailure(f"cannot {doing}: {error.strerror}; check the permissions or choose another folder")
-    return EnvironmentFailure(f"cannot {doing}: {error.strerror or error}; check the disk and the path")
+    reason = error.strerror or " ".join(str(error).split()) or "it failed"
+    return EnvironmentFailure(f"cannot {doing}: {reason}; check that the disk is not full, and the path")
 
 
 def did_you_mean(wrong: str, names: Iterable[str]) -> str:

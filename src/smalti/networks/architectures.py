@@ -197,7 +197,10 @@ def _checked(name: str, value: Any) -> Any:
         if not isinstance(value, (list, tuple)) or len(value) > LONGEST or (not value and name != "attention"):
             raise InputError(f"{name} must be a list of at most {LONGEST} numbers, not {_shown(value)}")
         if name == "taps":
-            return [_number(name, v, 0.0, 1e6) for v in value]
+            taps = [_number(name, v, 0.0, 1e6) for v in value]
+            if len(taps) % 2 or not sum(taps):  # an odd filter would not halve and double to the same size
+                raise InputError(f"taps must be an even number of weights that are not all 0, not {value}")
+            return taps
         return [_integer(name, v) for v in value]
     return _integer(name, value)
 

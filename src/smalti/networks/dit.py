@@ -129,7 +129,9 @@ class DiT(nn.Module):
     ) -> torch.Tensor:
         """x (B, C, H, W), noise (B,), classes (B, num_classes) one-hot, augmentation (B, A) -> (B, C, H, W)."""
         embedding = self.map_layer1(F.silu(self.map_layer0(self.map_noise(noise))))
-        if self.map_label is not None and classes is not None:
+        if self.map_label is not None:
+            if classes is None:
+                classes = embedding.new_zeros(len(embedding), self.num_classes)
             embedding = embedding + self.map_label(classes * math.sqrt(self.num_classes))
         if self.map_augment is not None and augmentation is not None:
             embedding = embedding + self.map_augment(augmentation)

@@ -8,6 +8,7 @@ network = smalti.Network(module, convention="epsilon-vp", table=table, shape=(3,
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -158,20 +159,21 @@ class Network(Denoiser):
         return sum(p.numel() for p in self.module.parameters()) if isinstance(self.module, nn.Module) else 0
 
     def digest(self) -> str:
-        """Identity of what it computes: sha256 hex of its convention, table and weights.
+        """Identity of what it computes: sha256 hex of its convention, architecture, table and weights.
 
         Raises:
             InputError: a callable without a state dict, whose content cannot be told.
         """
         if not isinstance(self.module, nn.Module):
             raise InputError("a callable that is not a torch module has no weights to identify it by")
-        digest = hashlib.sha256(f"{self.convention} {self.shape} {self.num_classes}".encode())
+        architecture = json.dumps(self.config, sort_keys=True)  # the same weights with other heads are another network
+        digest = hashlib.sha256(f"{self.convention} {self.shape} {self.num_classes} {architecture}".encode())
         if self.table is not None:
             digest.update(self.table.rounding.encode())
             digest.update(self.table.sigmas.numpy().tobytes())
         for name, tensor in self.module.state_dict().items():
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
     def training_source(self, source: Source) -> Source:

@@ -26,6 +26,10 @@ def loss_curve(history: Sequence[Mapping[str, float]], title: str = "") -> Figur
         marker = "." if len(held) < 60 else ""
         steps, losses = [r["step"] for r in held], [r["validation"] for r in held]
         axes.plot(steps, losses, color=PALETTE["vermillion"], marker=marker, label="held out, averaged weights")
-    axes.set(xscale="log", yscale="log", xlabel="step", ylabel="weighted squared error", title=title)
-    axes.legend()
+    axes.set(xlabel="step", ylabel="weighted squared error", title=title)
+    if history:
+        axes.set(xscale="log", yscale="log")
+        axes.legend()
+    else:
+        axes.text(0.5, 0.5, "no row of the log yet", ha="center", transform=axes.transAxes)
     return figure

@@ -60,9 +60,12 @@ class Split:
             )
         return source.subset(np.sort(chosen))
 
-    def validation(self, source: Source) -> Source | None:
-        """The images that are held out, or None."""
-        return source.subset(np.sort(self._order(len(source))[: self.held_out])) if self.held_out else None
+    def validation(self, source: Source, most: int | None = None) -> Source | None:
+        """The images that are held out, at most `most` of them (a pseudo-random choice), or None."""
+        if not self.held_out:
+            return None
+        count = self.held_out if most is None else min(self.held_out, most)
+        return source.subset(np.sort(self._order(len(source))[:count]))
 
     def _order(self, count: int) -> np.ndarray:
         keys = [hashlib.sha256(f"{self.seed}:{i}".encode()).digest() for i in range(count)]

@@ -10,12 +10,15 @@ from typing import Any
 import torch
 
 from smalti.core.errors import InputError
+from smalti.core.noise import check_seed
 from smalti.core.validation import check_count, check_integer
 from smalti.networks.architectures import build, find_preset, preset_config
 from smalti.source import Split
 from smalti.training.augmentation import LABELS
 
 __all__ = ["Recipe"]
+
+FOLLOWS_FROM_THE_DATA = {"resolution", "channels", "num_classes", "augmentation"}
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,12 @@ class Recipe:
         for name in ("warmup", "validate_every", "seed"):
             if check_integer(name, getattr(self, name)) < 0:
                 raise InputError(f"{name} must be at least 0, not {getattr(self, name)}")
+        check_seed(self.seed)
+        fixed = sorted(set(self.changes) & FOLLOWS_FROM_THE_DATA)
+        if fixed:
+            raise InputError(f"{fixed[0]} follows from the data and the recipe; leave it out")
+        if self.dropout is not None and "dropout" in self.changes:
+            raise InputError("dropout is given twice, once among the architecture's arguments; give it once")
         if self.decay not in ("constant", "cosine"):
             raise InputError(f"decay must be constant or cosine, not {self.decay!r}")
 

@@ -85,6 +85,9 @@ def load_state(path: Path, identity: Mapping[str, Any]) -> Stored:
     plain = json.loads(json.dumps(identity))
     if before != plain:
         changed = "; ".join(differences(before, plain))
+        used = before.get("loop", {}).get("threads")
+        if used != plain["loop"]["threads"]:
+            changed += f"; give it {used} threads again (--threads {used})"
         raise InputError(f"cannot resume the training in {path.parent}: {changed}; --overwrite starts again")
     return Stored(step, history, recent, load(data))
 

@@ -23,15 +23,17 @@ from torch import nn
 from smalti.core.errors import InputError, SmaltiError
 from smalti.core.files import atomic_write
 from smalti.core.progress import progress as show_progress
+from smalti.core.validation import check_count
 from smalti.networks.architectures import build
 from smalti.networks.network import Network
 from smalti.source import Source
 from smalti.training.batches import Batches
+from smalti.training.interrupts import deferred_interrupt
 from smalti.training.loss import edm_loss
 from smalti.training.randomness import seed_of
 from smalti.training.recipe import Recipe
 from smalti.training.state import FILE, load_state, restore, save_state
-from smalti.training.validation import Validation
+from smalti.training.validation import MOST, Validation
 
 __all__ = ["LOG", "NETWORK", "Training", "TrainingDivergedError", "train"]
 
@@ -94,7 +96,7 @@ def train(
         checkpoint_every: steps between states.
         minutes: stop, resumably, after so long.
         snapshot_every: steps between calls of `on_snapshot`, 0 for none.
-        on_snapshot: called with the number of steps done and the averaged network.
+        on_snapshot: called with the number of steps done and the averaged network, on `device`.
         on_checkpoint: called with the number of steps done, after a state is written.
         name: of the network; None for the folder's.
         stored_as: type of the weights in network.safetensors: torch.float32, or torch.float16 for half the size.
@@ -104,13 +106,13 @@ def train(
         InputError: a recipe that does not fit the images; a state of another training.
         TrainingDivergedError: a loss that is NaN or infinite; the last state is kept and the message says the step.
         EnvironmentFailure: the disk is full; the last state is kept.
+        KeyboardInterrupt: Ctrl-C, after the step was finished and the state kept; a second Ctrl-C does not wait for that.
     """
     folder, device = Path(out), torch.device(device)
-    if checkpoint_every < 1:
-        raise InputError(f"checkpoint_every must be at least 1, not {checkpoint_every}")
+    check_count("checkpoint_every", checkpoint_every)
     if threads is not None:
-        torch.set_num_threads(threads)
-    trained_on, held_out = recipe.split.training(source), recipe.split.validation(source)
+        torch.set_num_threads(check_count("the number of threads", threads))
+    trained_on, held_out = recipe.split.training(source), recipe.split.validation(source, MOST)
     config = recipe.config(source.shape, source.num_classes)
     loop = _Loop(recipe, config, trained_on, held_out, device, precision, compile_network)
     identity = {"recipe": recipe.as_dict(), "config": config, "data": _data(source, trained_on), "loop": loop.about()}
@@ -130,42 +132,38 @@ def train(
             "torch": torch.__version__,
         }
         module = build(config, {n: t.detach().cpu().clone() for n, t in loop.ema.state_dict().items()})
-        return Network.from_module(module, config, title, about)
+        return Network.from_module(module, config, title, about).to(device)
 
     def save() -> None:
+        loop.check_weights()
         save_state(state, loop.step, loop.model, loop.ema, loop.optimiser, loop.history, loop.recent, identity)
         _write_log(folder / LOG, loop.history)
         if on_checkpoint:
             on_checkpoint(loop.step)
 
     started = time.monotonic()
-    with torch.random.fork_rng(), show_progress(f"training {title}", recipe.steps - loop.step, progress) as advance:
+    shown = show_progress(f"training {title}", recipe.steps - loop.step, progress)
+    with torch.random.fork_rng(), deferred_interrupt() as interrupted, shown as advance:
         try:
             while loop.step < recipe.steps:
                 loop.advance()
                 advance(1, loop.said)
-                snapshot = snapshot_every and loop.step % snapshot_every == 0
-                if loop.step % checkpoint_every == 0 or snapshot or loop.step == recipe.steps:
+                stops = interrupted() or (minutes is not None and time.monotonic() - started >= 60 * minutes)
+                snapshot = snapshot_every and loop.step % snapshot_every == 0 and loop.step < recipe.steps
+                if snapshot or stops or loop.step % checkpoint_every == 0 or loop.step == recipe.steps:
                     loop.check()
+                    if snapshot and on_snapshot:  # before the state: a run that is killed in it makes it again
+                        on_snapshot(loop.step, network())
                     save()
-                if snapshot and on_snapshot:
-                    on_snapshot(loop.step, network())
-                if minutes is not None and time.monotonic() - started >= 60 * minutes:
+                if stops:
                     break
-            loop.check()
-        except KeyboardInterrupt:
-            loop.check()
-            save()
-            raise
         except TrainingDivergedError as error:
-            kept = (
-                f"the state of step {load_state(state, identity).step} is kept in {folder}"
-                if state.exists()
-                else "no state was kept yet"
-            )
+            at = load_state(state, identity).step if state.exists() else None
+            kept = "no state was kept yet" if at is None else f"the state of step {at} is kept in {folder}"
             raise TrainingDivergedError(f"{error}; {kept}; try a lower learning rate or another seed") from None
-    save()
-    final = network()
+        if interrupted():
+            raise KeyboardInterrupt
+    final = network().to("cpu")
     complete = loop.step == recipe.steps
     if complete:
         final.save(folder / NETWORK, stored_as)
@@ -257,6 +255,16 @@ class _Loop:
             if not math.isfinite(value):
                 raise TrainingDivergedError(f"the loss is {value} at step {max(first, 0) + i}")
         self.recent += values
+
+    def check_weights(self) -> None:
+        """Look at the weights before they are kept.
+
+        Raises:
+            TrainingDivergedError: some are NaN or infinite, as after a gradient that overflowed.
+        """
+        for tensor in (*self.model.parameters(), *self.ema.parameters()):
+            if not bool(torch.isfinite(tensor).all()):
+                raise TrainingDivergedError(f"the weights are no longer finite after step {self.step}")
 
     def _average(self, decay: float) -> None:
         with torch.no_grad():

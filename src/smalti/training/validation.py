@@ -13,14 +13,14 @@ from smalti.source import Source
 from smalti.training.loss import edm_loss
 from smalti.training.recipe import Recipe
 
-__all__ = ["Validation"]
+__all__ = ["MOST", "Validation"]
 
 MOST, REPEATS, BATCH = 1024, 4, 256
 SEED = 20260
 
 
 class Validation:
-    """Up to 1024 held-out images, each with four noise levels, which are quantiles of the training distribution.
+    """Held-out images (`MOST` of them are enough), each with four noise levels, which are quantiles of the training distribution.
 
     Args:
         source: the held-out images.
@@ -28,8 +28,7 @@ class Validation:
     """
 
     def __init__(self, source: Source, recipe: Recipe) -> None:
-        count = min(len(source), MOST)
-        x = source.working(slice(0, count))
+        x = source.working()
         self.x = x.repeat(REPEATS, 1, 1, 1)
         total = len(self.x)
         quantiles = [
@@ -40,7 +39,7 @@ class Validation:
         self.noise = standard_normal(SEED, range(total), tuple(x.shape[1:])).float()
         self.classes = None
         if recipe.conditional and source.labels is not None:
-            labels = torch.from_numpy(source.labels[:count])
+            labels = torch.from_numpy(source.labels)
             self.classes = F.one_hot(labels, source.num_classes or -1).float().repeat(REPEATS, 1)
 
     @torch.no_grad()

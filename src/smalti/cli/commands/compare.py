@@ -63,8 +63,11 @@ def compare(
     ] = None,
     labelled: options.Labelled = False,
     n: Annotated[
-        int, typer.Option("-n", help="z at each level; the paper uses 10,000.", rich_help_panel=options.RUN)
-    ] = 100,
+        int | None,
+        typer.Option(
+            "-n", help="z at each level; the paper uses 10,000.", show_default="100", rich_help_panel=options.RUN
+        ),
+    ] = None,
     seed: options.Seed = None,
     batch_size: options.BatchSize = 64,
     out: options.Out,
@@ -93,7 +96,7 @@ def compare(
         levels=levels,
         n=n,
         labelled=labelled,
-        seed=seed or 0,
+        seed=seed,
         batch_size=batch_size,
         overwrite=overwrite,
         resume=resume,

@@ -17,7 +17,7 @@ from smalti.cli.jobs.data import DataOptions, open_source
 from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.long_runs import long_run, remove_stale
 from smalti.cli.jobs.run_folder import RunFolder
-from smalti.cli.jobs.subjects import open_subjects, parse_denoisers
+from smalti.cli.jobs.subjects import check_labelled, open_subjects, parse_denoisers
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.core.noise import check_seed
@@ -46,9 +46,9 @@ class CompareJob:
     process: str | None
     z_sets: list[Path]
     levels: int | None
-    n: int
+    n: int | None
     labelled: bool
-    seed: int
+    seed: int | None
     batch_size: int
     overwrite: bool
     resume: bool
@@ -61,9 +61,9 @@ def run_compare(job: CompareJob) -> Path:
         InputError: bad input; everything that can be checked without the data is checked before it is opened.
         InterruptedRunError: Ctrl-C; finished batches are kept.
     """
-    n, batch_size = check_count("-n", job.n), check_count("--batch-size", job.batch_size)
+    n = 100 if job.n is None else check_count("-n", job.n)
+    seed, batch_size = check_seed(job.seed or 0), check_count("--batch-size", job.batch_size)
     sigmas = edm_sigmas(18 if job.levels is None else job.levels)
-    check_seed(job.seed)
     parse_denoisers(job.denoisers, job.backend)
     if not job.networks:
         raise InputError("compare needs a network to hold the denoisers against; give it with --network")
@@ -71,9 +71,12 @@ def run_compare(job: CompareJob) -> Path:
         if job.overwrite and path.resolve().parent == job.out.resolve():
             raise InputError(f"--z-set {path} lies in --out and could be replaced; choose another --out")
     made = () if job.process is None and job.z_sets else PROCESSES[job.process or "both"]
+    if not made:
+        _refuse_options_of_making(job)
     saved = _files(made)
     with RunFolder(job.out, (TABLE, PICTURE, PLOT, *saved), job.overwrite, job.resume) as folder:
         subjects, source = open_subjects(open_source(job.data), job.denoisers, job.networks, job.backend)
+        check_labelled(job.labelled, subjects, source)
         name, *others = subjects
         network, against = subjects[name], _with_optimal({other: subjects[other] for other in others}, source)
         given = _given(job.z_sets)
@@ -83,7 +86,7 @@ def run_compare(job: CompareJob) -> Path:
             "network": identity_of(network),
             "denoisers": {other: identity_of(subject) for other, subject in against.items()},
             "z_sets": {other: z_set.digest() for other, z_set in given.items()},
-            "made": {"process": made, "sigmas": sigmas.tolist(), "n": n, "seed": job.seed} if made else None,
+            "made": {"process": made, "sigmas": sigmas.tolist(), "n": n, "seed": seed} if made else None,
             "labelled": job.labelled,
             "batch_size": batch_size,
             "versions": versions(),
@@ -97,7 +100,7 @@ def run_compare(job: CompareJob) -> Path:
         with long_run(folder, total, "comparing", "evaluation") as advance:
             z_sets: dict[str, ZSet] = {}
             for process in made:
-                z_sets[process] = _make(process, network, source, sigmas, job, folder, advance)
+                z_sets[process] = _make(process, network, source, sigmas, n, seed, job, folder, advance)
                 z_sets[process].save(folder.path / f"{process}.npy")
             table = compare(
                 network, against, z_sets | given, batch_size=batch_size, keep=folder.pieces(), progress=advance
@@ -109,6 +112,14 @@ def run_compare(job: CompareJob) -> Path:
             save_figure(figure, folder.path / PLOT)
         folder.finish(total)
         return folder.path
+
+
+def _refuse_options_of_making(job: CompareJob) -> None:
+    """Raise InputError for options that say how z are made, where none are."""
+    given = {"--levels": job.levels, "-n": job.n, "--seed": job.seed, "--labelled": job.labelled or None}
+    for option, value in given.items():
+        if value is not None:
+            raise InputError(f"{option} is for z that are made, and --z-set gives them; leave it out, or add --process")
 
 
 def _files(processes: tuple[str, ...]) -> tuple[str, ...]:
@@ -138,18 +149,20 @@ def _make(
     network: Denoiser,
     source: Source,
     sigmas: Any,
+    n: int,
+    seed: int,
     job: CompareJob,
     folder: RunFolder,
     advance: Callable[[int], None],
 ) -> ZSet:
     if process == "forward":
-        return forward_z(source, sigmas, job.n, job.seed, labelled=job.labelled)
-    labels = forward_batch(source, 1.0, job.seed, 0, range(job.n)).labels if job.labelled else None
+        return forward_z(source, sigmas, n, seed, labelled=job.labelled)
+    labels = forward_batch(source, 1.0, seed, 0, range(n)).labels if job.labelled else None
     return reverse_z(
         network,
         sigmas,
-        job.n,
-        job.seed,
+        n,
+        seed,
         labels=labels,
         batch_size=job.batch_size,
         keep=folder.pieces(),

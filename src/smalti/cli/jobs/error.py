@@ -14,7 +14,7 @@ from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.long_runs import long_run, remove_stale
 from smalti.cli.jobs.noise_levels import parse_sigmas
 from smalti.cli.jobs.run_folder import RunFolder
-from smalti.cli.jobs.subjects import open_subjects, parse_denoisers
+from smalti.cli.jobs.subjects import check_labelled, open_subjects, parse_denoisers
 from smalti.core.errors import InputError
 from smalti.core.noise import check_seed
 from smalti.core.validation import check_count
@@ -62,6 +62,7 @@ def run_error(job: ErrorJob) -> Path:
     several = len(job.denoisers) + len(job.networks) > 1
     with RunFolder(job.out, ERRORS + AGREEMENT * several, job.overwrite, job.resume) as folder:
         subjects, source = open_subjects(open_source(job.data), job.denoisers, job.networks, job.backend)
+        check_labelled(job.labelled, subjects, source)
         identity = {
             "command": "error",
             "data": data_identity(source),

@@ -6,6 +6,7 @@ import torch
 
 from smalti.analysis.z_sets import check_levels
 from smalti.core.errors import InputError
+from smalti.core.validation import LARGEST, SMALLEST_SIGMA, check_sigma
 
 __all__ = ["parse_sigmas"]
 
@@ -17,8 +18,9 @@ def parse_sigmas(text: str) -> torch.Tensor:
         InputError: not numbers > 0 separated by commas.
     """
     try:
-        return check_levels([float(word) for word in text.split(",")])
+        levels = check_levels([float(word) for word in text.split(",")])
+        return check_sigma(levels, len(levels))
     except ValueError:  # InputError too
         raise InputError(
-            f"--sigmas must be numbers > 0 separated by commas, such as 0.03,0.3,3,30, not {text!r}"
+            f"--sigmas must be numbers from {SMALLEST_SIGMA:g} to {LARGEST:g} separated by commas, such as 0.03,0.3,3,30, not {text!r}"
         ) from None

@@ -20,7 +20,7 @@ from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.long_runs import remove_stale
 from smalti.cli.jobs.noise_levels import parse_sigmas
 from smalti.cli.jobs.run_folder import RunFolder
-from smalti.cli.jobs.subjects import open_subjects, parse_denoisers
+from smalti.cli.jobs.subjects import check_labelled, open_subjects, parse_denoisers
 from smalti.core.errors import InputError
 from smalti.core.noise import check_seed
 from smalti.core.pieces import Pieces
@@ -72,6 +72,7 @@ def run_sensitivity(job: SensitivityJob) -> Path:
         raise InputError("nothing to look at; give at least one --denoiser or --network")
     with RunFolder(job.out, (SIDES, PICTURE, PLOT), job.overwrite, job.resume) as folder:
         subjects, source = open_subjects(open_source(job.data), job.denoisers, job.networks, job.backend)
+        check_labelled(job.labelled, subjects, source)
         height, width = source.shape[1:]
         chosen = job.pixels or ("all" if height * width <= LARGEST_WHOLE else "centre-edge")
         pixels = choose_pixels(chosen, height, width)

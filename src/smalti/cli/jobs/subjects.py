@@ -7,7 +7,7 @@ the same data set: the images recorded with the first network, flips included.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smalti import denoisers
@@ -16,7 +16,7 @@ from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.source import Source
 
-__all__ = ["check_fits", "open_subjects", "parse_denoisers"]
+__all__ = ["check_fits", "check_labelled", "open_subjects", "parse_denoisers"]
 
 
 def parse_denoisers(texts: Sequence[str], backend: str | None = None) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -93,6 +93,17 @@ def _open_network(text: str, source: Source) -> Any:
     network = Network.load(text)
     check_fits(network, source)
     return network
+
+
+def check_labelled(labelled: bool, subjects: Mapping[str, Denoiser], source: Source) -> None:
+    """Raise InputError where --labelled is given and the data, or one of the denoisers, has no classes."""
+    if not labelled:
+        return
+    if source.labels is None:
+        raise InputError("--labelled needs classes, which this data set has not; leave it out")
+    for name, subject in subjects.items():
+        if subject.num_classes is None:
+            raise InputError(f"--labelled needs classes, which {name} has not; leave it out, or leave {name} out")
 
 
 def check_fits(network: Any, source: Source) -> None:

@@ -16,12 +16,13 @@ from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.parameters import parse_arguments
 from smalti.cli.jobs.run_folder import RunFolder
 from smalti.core.errors import InputError
+from smalti.core.validation import check_count
 from smalti.networks import Network
 from smalti.networks.architectures import ARCHITECTURES, find_preset
 from smalti.report.figures import save_figure, style
 from smalti.report.pictures import grid, save_png
 from smalti.report.training_plots import loss_curve
-from smalti.sampling import sample
+from smalti.sampling import initial_noise, sample
 from smalti.source import Split
 from smalti.training import Recipe, train
 from smalti.training.state import FILE
@@ -65,6 +66,9 @@ def run_train(job: TrainJob) -> Path:
     changes = parse_arguments(preset["architecture"], ARCHITECTURES[preset["architecture"]], job.parameters)
     recipe = Recipe(**job.recipe, changes=changes, split=Split(**job.split))
     device = _device(job.device)
+    check_count("--checkpoint-every", job.checkpoint_every)
+    if job.threads is not None:
+        check_count("--threads", job.threads)
     if job.sample_every < 0:
         raise InputError(f"--sample-every must be at least 0, not {job.sample_every}")
     if job.minutes is not None and not job.minutes > 0:
@@ -88,6 +92,9 @@ def run_train(job: TrainJob) -> Path:
         }
         if folder.start(identity, recipe.steps, {"command": "train", "data": source.name, "seed": recipe.seed}):
             return folder.path
+        for stale in set(folder.path.glob("samples-*.png")) - {folder.path / name for name in grids}:
+            if job.overwrite:  # of an earlier training with more steps
+                stale.unlink(missing_ok=True)
         try:
             training = train(
                 source,
@@ -108,7 +115,7 @@ def run_train(job: TrainJob) -> Path:
             )
         except KeyboardInterrupt:
             raise InterruptedRunError(
-                f"interrupted: the state is kept in {folder.path}; {folder.again()} goes on"
+                f"interrupted: the state is kept in {folder.path}; to go on, {folder.again()}"
             ) from None
         with style():
             save_figure(loss_curve(training.history, folder.path.resolve().name), folder.path / CURVE)
@@ -134,7 +141,9 @@ def parse_part(text: str) -> tuple[int, int]:
 
 
 def _picture(folder: Path, step: int, network: Network, seed: int) -> None:
-    images = sample(network, PICTURED, seed=seed, keep_states=False, progress=False).images
+    labels = [j % network.num_classes for j in range(PICTURED)] if network.num_classes else None
+    init = initial_noise(seed, range(PICTURED), network.shape).to(network.device)
+    images = sample(network, PICTURED, init=init, labels=labels, keep_states=False, progress=False).images
     save_png(grid(images, title=f"{network.name}, step {step}, seed {seed}"), folder / _grid_name(step))
 
 

@@ -16,7 +16,7 @@ from smalti.cli.jobs.data import DataOptions, open_source
 from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.long_runs import long_run
 from smalti.cli.jobs.run_folder import RunFolder
-from smalti.cli.jobs.subjects import open_subjects, parse_denoisers
+from smalti.cli.jobs.subjects import check_labelled, open_subjects, parse_denoisers
 from smalti.core.errors import InputError
 from smalti.core.files import save_npz
 from smalti.core.noise import check_seed
@@ -67,6 +67,7 @@ def run_transforms(job: TransformsJob) -> Path:
     parse_denoisers(job.denoisers, job.backend)
     with RunFolder(job.out, FILES, job.overwrite, job.resume) as folder:
         subjects, source = open_subjects(open_source(job.data), job.denoisers, job.networks, job.backend)
+        check_labelled(job.labelled, subjects, source)
         shift, box = shift_of(job.shift, *source.shape[1:]), box_of(box, *source.shape[1:])
         z, digest = load_z(job.input, source.shape) if job.input else (None, None)
         if z is not None:
