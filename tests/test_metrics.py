@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from smalti import InputError, metrics
+from smalti import Crops, InputError, PosteriorMeanCollection, Source, metrics
 
 
 @pytest.fixture
@@ -59,3 +59,48 @@ def test_undefined():
 def test_half_precision_is_summed_in_double():
     a = torch.full((1, 1, 64, 64), 1.0, dtype=torch.float16)
     assert float(metrics.mse(a, a * 0)) == 1
+
+
+def test_how_near_to_a_training_set():
+    images = torch.zeros(4, 1, 1, 2)
+    images[:, 0, 0, 0] = torch.tensor([0.0, 0.3, 0.4, 1.0])
+    source = Source(images)
+    x = torch.tensor([[[[0.1, 0.0]]], [[[0.0, 0.0]]], [[[-1.0, 0.0]]]])
+    assert torch.allclose(metrics.distance_ratio(x, source), torch.tensor([0.5, 0, 1 / 1.3], dtype=torch.float64))
+    assert torch.allclose(metrics.distance_ratio(x, source, 3), torch.tensor([1 / 3, 0, 1 / 1.4], dtype=torch.float64))
+    assert torch.allclose(metrics.adaptive_distance(x[:1], source, 3), torch.tensor([0.1 / (0.5 * 0.2)]).double())
+    assert torch.allclose(metrics.adaptive_distance(x[2:], source, 1, 0.25), torch.tensor([4.0]).double())
+    twice = Source(images[[0, 0, 1]])
+    assert metrics.distance_ratio(x[1:2], twice).isnan().all()
+    assert metrics.distance_ratio(x[1:2], twice, 3).tolist() == [0]
+    flipped = torch.tensor([[[[0.0, 0.3]]]])
+    assert float(metrics.distance_ratio(flipped, source.with_hflip(True))) < 1e-6
+    assert float(metrics.distance_ratio(flipped, source)) > 0.5
+    for wrong in (1, 5, 2.5):
+        with pytest.raises(InputError, match="k"):
+            metrics.distance_ratio(x, source, wrong)
+    with pytest.raises(InputError, match="alpha"):
+        metrics.adaptive_distance(x, source, 2, 0)
+
+
+def test_effective_numbers():
+    equal = torch.full((3, 7), 2.0)
+    assert torch.allclose(metrics.effective_number(equal), torch.full((3,), 7.0, dtype=torch.float64))
+    assert torch.allclose(metrics.participation(equal), torch.full((3,), 7.0, dtype=torch.float64))
+    one = torch.eye(4)
+    assert metrics.effective_number(one).tolist() == metrics.participation(one).tolist() == [1] * 4
+    w = torch.tensor([0.5, 0.25, 0.25])
+    assert math.isclose(float(metrics.effective_number(w)), 2**1.5)
+    assert math.isclose(float(metrics.participation(w)), 1 / 0.375)
+    for wrong in (torch.zeros(3), torch.tensor([1.0, -1.0, 3.0]), torch.tensor([math.nan]), torch.tensor(1.0), [1.0]):
+        with pytest.raises(InputError, match="weights must be"):
+            metrics.effective_number(wrong)
+
+
+def test_effective_number_is_that_of_a_posterior():
+    source = Source(torch.rand(9, 1, 3, 3, generator=torch.Generator().manual_seed(0)))
+    collection = PosteriorMeanCollection(source, Crops(2))
+    z = source.working(slice(0, 2)) + 0.3
+    posterior = collection.posterior(z, 0.5, [0, 3], top=9)
+    assert torch.allclose(metrics.effective_number(posterior.weights), posterior.effective_number)
+    assert bool((metrics.participation(posterior.weights) <= posterior.effective_number).all())

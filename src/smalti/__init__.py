@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smalti import metrics
+    from smalti.analysis.calibration import Calibration, calibrate
     from smalti.analysis.compare import compare
     from smalti.analysis.errors import Deviations, deviations, error_to_optimal
     from smalti.analysis.forward import forward_z
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         PCALocality,
         PSPCFlex,
         PSPCSquare,
+        Schedule,
         WindowDenoiser,
     )
     from smalti.engine import (
@@ -70,6 +72,10 @@ if TYPE_CHECKING:
     from smalti.training import Recipe, Training, train
 
 _ROOMS: dict[str, tuple[str, ...]] = {
+    "smalti.analysis.calibration": (
+        "Calibration",
+        "calibrate",
+    ),
     "smalti.analysis.compare": ("compare",),
     "smalti.analysis.errors": (
         "Deviations",
@@ -112,6 +118,7 @@ _ROOMS: dict[str, tuple[str, ...]] = {
         "PCALocality",
         "PSPCFlex",
         "PSPCSquare",
+        "Schedule",
         "WindowDenoiser",
     ),
     "smalti.engine": (
@@ -155,6 +162,7 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = [
     "Blend",
     "Box",
+    "Calibration",
     "Centred",
     "CheckFailure",
     "CheckResult",
@@ -189,6 +197,7 @@ __all__ = [
     "SameBorderDistance",
     "SamePlace",
     "SampleResult",
+    "Schedule",
     "Scheduled",
     "Sensitivity",
     "SmaltiError",
@@ -201,6 +210,7 @@ __all__ = [
     "Windows",
     "ZSet",
     "__version__",
+    "calibrate",
     "check_denoiser",
     "compare",
     "deviations",

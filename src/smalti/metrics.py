@@ -11,6 +11,14 @@ With a the reference (a network's output, say) and b what is held against it, bo
 Two quantities are called R2. `r2` is the coefficient of determination: the share of the variance of a *over the batch*, around its
 mean image, that b accounts for; it is 0 for the mean image itself and negative for worse. `pearson_r2` is the squared correlation of
 the values of one image with those of another: it forgives any gain and offset, and credits b with what all images have in common.
+
+How near images are to a training set, with d_1 <= d_2 <= ... the L2 distances of an image to the training images (with flips, to the
+nearer of each image and its mirror image), and what posterior weights w, sum_i w_i = 1, rest on:
+
+    distance_ratio       d_1 / d_k, k = 2                      Yoon et al. 2023 (SPIGM): memorised below 1/3
+    adaptive_distance    d_1 / (alpha mean(d_1 .. d_n))        Carlini et al. 2023 (arXiv 2301.13188), n = 50, alpha = 1/2
+    effective_number     exp(-sum_i w_i ln w_i)                Hill number of order 1, the perplexity
+    participation        1 / sum_i w_i^2                       Hill number of order 2, Kish's effective sample size
 """
 
 from __future__ import annotations
@@ -18,8 +26,21 @@ from __future__ import annotations
 import torch
 
 from smalti.core.errors import InputError
+from smalti.core.validation import check_integer
+from smalti.engine.neighbours import nearest
+from smalti.source import Source
 
-__all__ = ["cosine", "mse", "pearson_r2", "psnr", "r2"]
+__all__ = [
+    "adaptive_distance",
+    "cosine",
+    "distance_ratio",
+    "effective_number",
+    "mse",
+    "participation",
+    "pearson_r2",
+    "psnr",
+    "r2",
+]
 
 
 def mse(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -86,6 +107,85 @@ def explained(left: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
     """
     share = torch.where(total == 0, torch.nan, 1 - left / total)
     return torch.where((left == 0) & (total == 0), torch.ones_like(left), share)
+
+
+def distance_ratio(x: torch.Tensor, source: Source, k: int = 2) -> torch.Tensor:
+    """How much nearer the nearest training image is than the k-th nearest: d_1 / d_k, from 0 (a copy) to 1.
+
+    Distances are L2, not squared, and exact. Yoon et al. call a sample memorised where the ratio is below 1/3 with k = 2; where the
+    data set has duplicates, a copy of one has two nearest images, and a larger k is needed.
+
+    Args:
+        x: (B, C, H, W), working scale.
+        source: the training images.
+        k: 2 <= k <= N.
+
+    Returns:
+        (B,) float64; NaN where d_k is 0.
+
+    Raises:
+        InputError: k out of range, or x of another shape.
+    """
+    if check_integer("k", k) < 2:
+        raise InputError(f"the nearest image is held against the k-th nearest, k at least 2, not {k}")
+    distances = nearest(source, x, k)[1].sqrt()
+    return distances[:, 0] / distances[:, -1]
+
+
+def adaptive_distance(x: torch.Tensor, source: Source, neighbours: int = 50, alpha: float = 0.5) -> torch.Tensor:
+    """The distance to the nearest training image in units of the mean distance to the `neighbours` nearest ones times alpha.
+
+    Carlini et al.: below 1, the sample is much nearer to one training image than to the others like it. The nearest one counts among
+    the neighbours.
+
+    Args:
+        x: (B, C, H, W), working scale.
+        source: the training images.
+        neighbours: 1 to N.
+        alpha: > 0.
+
+    Returns:
+        (B,) float64, at most 1/alpha; NaN where all these distances are 0.
+
+    Raises:
+        InputError: neighbours or alpha out of range, or x of another shape.
+    """
+    if not 0 < alpha < float("inf"):
+        raise InputError(f"alpha must be finite and greater than 0, not {alpha}")
+    distances = nearest(source, x, neighbours)[1].sqrt()
+    return distances[:, 0] / (alpha * distances.mean(1))
+
+
+def effective_number(weights: torch.Tensor) -> torch.Tensor:
+    """The number of equal weights that has the same entropy: exp(-sum_i w_i ln w_i).
+
+    Args:
+        weights: (..., N), finite and >= 0, not all 0 in a row; they are divided by their sum. Those of the elements of a posterior,
+            say; `Posterior.effective_number` is this of images.
+
+    Returns:
+        (...) float64, 1 to N.
+
+    Raises:
+        InputError: weights that are negative, not finite, or all 0.
+    """
+    shares = _shares(weights)
+    return torch.special.entr(shares).sum(-1).exp()
+
+
+def participation(weights: torch.Tensor) -> torch.Tensor:
+    """The number of equal weights that has the same sum of squares: 1 / sum_i w_i^2, at most `effective_number`; as that."""
+    return 1 / _shares(weights).square().sum(-1)
+
+
+def _shares(weights: torch.Tensor) -> torch.Tensor:
+    if not isinstance(weights, torch.Tensor) or weights.ndim < 1 or weights.shape[-1] < 1 or weights.dtype.is_complex:
+        raise InputError("weights must be a real tensor of shape (..., N), N at least 1")
+    values = weights.double()
+    total = values.sum(-1, keepdim=True)
+    if not bool((torch.isfinite(total) & (total > 0)).all()) or bool((values < 0).any()):
+        raise InputError("weights must be finite, not negative, and not all 0")
+    return values / total
 
 
 def _flat(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -208,7 +208,7 @@ def test_compare_goes_on(capsys, tmp_path, network, interrupted):
     [
         (("error",), "nothing to look at"),
         (("error", "--denoiser", "gausian"), "did you mean 'gaussian'"),
-        (("error", "--denoiser", "gaussian", "--sigmas", "1,0"), "--sigmas must be numbers > 0"),
+        (("error", "--denoiser", "gaussian", "--sigmas", "1,0"), "--sigmas must be numbers from 1e-12"),
         (("error", "--denoiser", "gaussian", "--sigmas", "1", "--levels", 3), "leave --levels"),
         (("error", "--denoiser", "gaussian", "--sigma-min", 0), "need 0 < low <= high"),
         (("error", "--denoiser", "gaussian", "--seed", -1), "seed"),

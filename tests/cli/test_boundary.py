@@ -41,7 +41,11 @@ class UsageProblemError(Exception):
         ),
         (OSError(errno.EDQUOT, "Quota", "x.npz"), 1, "the disk quota is used up; free some space and try again"),
         (OSError(errno.EFBIG, "File too large", "x.npz"), 1, "raise the limit and try again"),
-        (OSError(errno.EIO, "I/O error", "x.npz"), 1, "cannot use x.npz: I/O error; check the disk and the path"),
+        (
+            OSError(errno.EIO, "I/O error", "x.npz"),
+            1,
+            "cannot use x.npz: I/O error; check that the disk is not full, and the path",
+        ),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "x.npz"), 2, "cannot use x.npz"),
         (MemoryError(), 1, "not enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 1, "not enough memory"),

@@ -131,7 +131,7 @@ def test_overwrite_leaves_nothing_of_the_former_run(capsys, tmp_path):
         (("--denoiser", "local-score:window=big"), "window cannot be 'big'"),
         (("--denoiser", "optimal", "--denoiser", "optimal"), "is given twice"),
         (("--denoiser", "optimal", "--sigmas", "1,a"), "--sigmas must be numbers"),
-        (("--denoiser", "optimal", "--sigmas", "1,-1"), "numbers > 0"),
+        (("--denoiser", "optimal", "--sigmas", "1,-1"), "numbers from 1e-12"),
         (("--denoiser", "optimal", "--sigmas", "1", "--levels", 2), "give one of them"),
         (("--denoiser", "optimal", "-n", 0), "-n must be at least 1"),
         (("--denoiser", "optimal", "--pixels", "grid:9"), "has 1 to 8 along a side"),

@@ -9,6 +9,7 @@ import typer
 
 from smalti.cli import boundary, options
 from smalti.cli.commands.bench import bench
+from smalti.cli.commands.calibrate import calibrate
 from smalti.cli.commands.compare import compare
 from smalti.cli.commands.demo import demo
 from smalti.cli.commands.denoise import denoise
@@ -43,6 +44,7 @@ for command in (
     transforms,
     sensitivity,
     compare,
+    calibrate,
     demo,
     bench,
 ):

@@ -99,7 +99,8 @@ Denoisers = Annotated[
     list[str] | None,
     typer.Option(
         "--denoiser",
-        help="NAME or NAME:PARAM=VALUE, such as pspc-square:patch_size=5; repeatable. See `smalti denoisers`.",
+        help="NAME or NAME:PARAM=VALUE, such as pspc-square:patch_size=5 or pspc-square:schedule=FILE; repeatable. "
+        "See `smalti denoisers`.",
         rich_help_panel=METHOD,
     ),
 ]
@@ -111,7 +112,11 @@ Networks = Annotated[
 ]
 Param = Annotated[
     list[str] | None,
-    typer.Option("--param", help="A denoiser's parameter, NAME=VALUE; repeatable.", rich_help_panel=METHOD),
+    typer.Option(
+        "--param",
+        help="A denoiser's parameter, NAME=VALUE; schedule=FILE takes one of `smalti calibrate`; repeatable.",
+        rich_help_panel=METHOD,
+    ),
 ]
 BackendOption = Annotated[
     Backend | None, typer.Option("--backend", help="Where the engine computes.", rich_help_panel=METHOD)

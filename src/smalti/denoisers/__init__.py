@@ -12,6 +12,7 @@ from smalti.denoisers.optimal import Optimal
 from smalti.denoisers.pca_locality import PCALocality
 from smalti.denoisers.pspc import PSPCSquare
 from smalti.denoisers.registry import REGISTRY, create, find, parameters_of
+from smalti.denoisers.schedule_file import Schedule
 from smalti.denoisers.soft import GaussianWindow, HeatmapWeighted
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "PCALocality",
     "PSPCFlex",
     "PSPCSquare",
+    "Schedule",
     "WindowDenoiser",
     "create",
     "find",

@@ -7,7 +7,7 @@ The noise e_m is drawn once, from a seed, in antithetic pairs e, -e: they sum to
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -15,8 +15,9 @@ import torch
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.core.noise import standard_normal
+from smalti.core.schedule import nearest_level
 from smalti.core.validation import check_integer
-from smalti.denoisers.base import check_number, check_source
+from smalti.denoisers.base import check_number, check_source, per_level
 from smalti.denoisers.nearest import Nearest
 from smalti.denoisers.optimal import Optimal
 from smalti.source import Source
@@ -33,16 +34,19 @@ class ClosedFormDiffusion(Denoiser):
         source: the training images.
         smoothing: c >= 0, standard deviation of the noise in the coordinates below; 0 gives Optimal. The default, 0.1, is
             analytic-diffusion-studio's; Scarvelis et al. choose it for each data set, so for "scarvelis" it is no more than a start.
+            One for all noise levels, or a list with one for each of `sigmas`.
         samples: M, even, >= 2; 10 is the studio's.
         seed: of the noise, 0 to 2^64 - 1.
         coordinates: in which the noise has the same size at all times: "scarvelis", t x + (1 - t) e with sigma = (1 - t)/t, so that
             tau = c (1 + sigma); "studio", variance preserving, tau = c sqrt(1 + sigma^2).
         backend: "auto", "numba", "torch" or "reference".
+        sigmas: the noise levels of a list of smoothings; the 18 levels of the EDM schedule by default. The nearest one serves.
 
     Costs M times as much as Optimal.
 
     Raises:
-        InputError: a negative smoothing, an odd number of samples, a seed out of range, other coordinates.
+        InputError: a negative smoothing, an odd number of samples, a seed out of range, other coordinates;
+            lengths that differ.
     """
 
     name = "closed-form-diffusion"
@@ -52,18 +56,25 @@ class ClosedFormDiffusion(Denoiser):
     def __init__(
         self,
         source: Source,
-        smoothing: float = 0.1,
+        smoothing: float | Sequence[float] = 0.1,
         samples: int = 10,
         seed: int = 0,
         coordinates: Literal["scarvelis", "studio"] = "scarvelis",
         backend: str = "auto",
+        *,
+        sigmas: Sequence[float] | torch.Tensor | None = None,
     ) -> None:
         check_source(source)
         self.source, self.smoothing, self.samples, self.seed = source, smoothing, samples, seed
-        self.coordinates, self.backend = coordinates, backend
+        self.coordinates, self.backend, self.sigmas = coordinates, backend, sigmas
         self.shape, self.num_classes = source.shape, source.num_classes
-        if not 0 <= check_number("the smoothing", smoothing) < float("inf"):
-            raise InputError(f"the smoothing must be finite and not negative, not {smoothing}")
+        smoothings, self.levels = per_level(smoothing, sigmas, "smoothings")
+        self.smoothings = [check_number("the smoothing", one) for one in smoothings]
+        for one in self.smoothings:
+            if not 0 <= one < float("inf"):
+                raise InputError(f"the smoothing must be finite and not negative, not {one}")
+        if self.levels is not None and not all(0 < level < float("inf") for level in self.levels):
+            raise InputError("a schedule needs at least one sigma, each finite and greater than 0")
         if check_integer("samples", samples) < 2 or samples % 2:
             raise InputError(f"samples must be even and at least 2, since noise comes in pairs e, -e, not {samples}")
         if coordinates not in ("scarvelis", "studio"):
@@ -74,7 +85,14 @@ class ClosedFormDiffusion(Denoiser):
 
     def tau(self, sigma: torch.Tensor) -> torch.Tensor:
         """Standard deviation of the noise that z is moved by, at noise levels (B,)."""
-        return self.smoothing * (1 + sigma if self.coordinates == "scarvelis" else (1 + sigma**2).sqrt())
+        return self._smoothing_at(sigma) * (1 + sigma if self.coordinates == "scarvelis" else (1 + sigma**2).sqrt())
+
+    def _smoothing_at(self, sigma: torch.Tensor) -> torch.Tensor:
+        """c at noise levels (B,), float64."""
+        if self.levels is None:
+            return torch.tensor(self.smoothings[0], dtype=torch.float64)
+        found = [self.smoothings[nearest_level(self.levels, float(s))] for s in sigma]
+        return torch.tensor(found, dtype=torch.float64, device=sigma.device)
 
     def denoise(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         moved, levels, classes = self._moved(z, sigma, labels)

@@ -7,6 +7,8 @@ over all output pixels k. M_k keeps the pixels of most heat for k that hold a sh
 
 from __future__ import annotations
 
+import copy
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,6 +66,18 @@ class PSPCFlex(HeatmapDenoiser):
         super().__init__(source, heatmaps, sigmas, backend)
         assert self.levels is not None
         self.shares = _shares(thresholds, self.levels)
+
+    def with_thresholds(self, thresholds: float | Sequence[float] | None) -> PSPCFlex:
+        """The same denoiser with other thresholds; the heatmaps, and what was computed for them, are shared.
+
+        Raises:
+            InputError: thresholds out of range; lengths that differ.
+        """
+        assert self.levels is not None
+        other = copy.copy(self)
+        other.thresholds, other.shares = thresholds, _shares(thresholds, self.levels)
+        other._made = OrderedDict()
+        return other
 
     def windows_of(self, level: int, label: int | None) -> tuple[Windows, Windows]:
         share = self.shares[level]

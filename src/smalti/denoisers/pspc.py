@@ -37,7 +37,7 @@ class PSPCSquare(WindowDenoiser):
     Args:
         source: the training images.
         patch_size: one side p for every noise level, 1 <= p <= H, W.
-        patch_sizes: one side for each of `sigmas`; a side equal to H = W is the whole image.
+        patch_sizes: one side for each of `sigmas`; None, or a side equal to H = W, is the whole image.
         sigmas: the noise levels of `patch_sizes`; the 18 levels of the EDM schedule by default. The nearest one serves.
         backend: "auto", "numba", "torch" or "reference".
 
@@ -54,7 +54,7 @@ class PSPCSquare(WindowDenoiser):
         self,
         source: Source,
         patch_size: int | None = None,
-        patch_sizes: Sequence[int] | None = None,
+        patch_sizes: Sequence[int | None] | None = None,
         sigmas: Sequence[float] | torch.Tensor | None = None,
         backend: str = "auto",
     ) -> None:
@@ -73,7 +73,7 @@ class PSPCSquare(WindowDenoiser):
                     "patch_sizes takes a list with one side for each of sigmas; patch_size takes one side for all"
                 )
             self.levels = schedule_of(patch_sizes, sigmas, "patch sizes", edm_sigmas().tolist())
-            self.sides = [check_integer("the patch size", side) for side in patch_sizes]
+            self.sides = [None if side is None else check_integer("the patch size", side) for side in patch_sizes]
         elif sigmas is not None:
             raise InputError("sigmas were given without patch_sizes; give one patch size for each of them")
         else:

@@ -16,6 +16,7 @@ from smalti.denoisers.nearest import Nearest
 from smalti.denoisers.optimal import Optimal
 from smalti.denoisers.pca_locality import PCALocality
 from smalti.denoisers.pspc import PSPCSquare
+from smalti.denoisers.schedule_file import expanded
 from smalti.denoisers.soft import GaussianWindow, HeatmapWeighted
 from smalti.source import Source
 
@@ -50,11 +51,16 @@ def find(name: str) -> type[Denoiser]:
 def create(name: str, source: Source, **parameters: Any) -> Denoiser:
     """The denoiser called `name` on `source`.
 
+    Args:
+        name: as registered.
+        source: the training images.
+        parameters: of its constructor; also schedule=, a `Schedule` or its file, for the denoisers that have one.
+
     Raises:
-        InputError: an unknown name or parameter (with the nearest one), or a parameter that the denoiser refuses.
+        InputError: an unknown name or parameter (with the nearest one), a bad schedule, or a parameter that the denoiser refuses.
     """
     kind = find(name)
-    known = parameters_of(kind)
+    known, parameters = parameters_of(kind), expanded(name, parameters)
     for parameter in parameters:
         if parameter not in known:
             listed = ", ".join(known) or "none"

@@ -17,7 +17,7 @@ from smalti.core.table import Table
 from smalti.report.figures import PALETTE, Look, looks_of
 from smalti.report.pixels import channels_note, shown_noisy, tile
 
-__all__ = ["agreement_figure", "comparison_figure", "error_figure"]
+__all__ = ["agreement_figure", "comparison_figure", "error_axis", "error_figure", "sigma_axis"]
 
 DEPTH = 1e-5  # an axis of errors goes down to this much of the largest: below is rounding
 LEGEND_ROW = 4
@@ -44,8 +44,8 @@ def error_figure(
     names = errors.distinct("denoiser")
     for name, look in looks_of(names).items():
         _curve(axes, errors.where(denoiser=name), "mse", look, name, ("low", "high"))
-    _sigma_axis(axes, errors["sigma"])
-    _error_axis(axes, errors["mse"])
+    sigma_axis(axes, errors["sigma"])
+    error_axis(axes, errors["mse"])
     axes.set_ylabel("MSE to the optimal denoiser")
     for sigma in sigmas if examples else ():
         axes.axvline(sigma, color="#bbbbbb", linewidth=0.8, zorder=0)
@@ -69,7 +69,7 @@ def agreement_figure(agreement: Table) -> Figure:
         part = agreement.where(first=first, second=second)
         _curve(axes, part, "cosine", look, f"{first}, {second}", ("low", "high"))
     axes.axhline(0, color="black", linewidth=0.6)
-    _sigma_axis(axes, agreement["sigma"])
+    sigma_axis(axes, agreement["sigma"])
     axes.set_ylim(min(-0.05, np.nanmin([0, *agreement["low"], *agreement["cosine"]]) - 0.05), 1.03)
     axes.set_ylabel("cosine of deviations from optimal")
     figure.legend(loc="outside lower center", ncols=per_row)
@@ -92,9 +92,9 @@ def comparison_figure(table: Table, network: str = "the network") -> Figure:
             for row, statistic in enumerate(("mse", "fraction")):
                 _curve(grid[row, column], part, statistic, look, denoiser if not row and not column else None)
         grid[0, column].set_title(f"{name} z")
-        _sigma_axis(grid[1, column], table.where(set=name)["sigma"])
+        sigma_axis(grid[1, column], table.where(set=name)["sigma"])
         grid[1, column].axhline(1, color="#bbbbbb", linewidth=0.8, zorder=0)
-    _error_axis(grid[0, 0], table["mse"])
+    error_axis(grid[0, 0], table["mse"])
     grid[1, 0].set_ylim(max(-1, np.nanmin([0, *table["fraction"], *table["fraction_low"]]) - 0.05), 1.05)
     grid[0, 0].set_ylabel(f"MSE to {network}")
     grid[1, 0].set_ylabel("fraction of its deviation\nfrom optimal explained")
@@ -117,7 +117,8 @@ def _curve(
     axes.fill_between(sigma, bottom, top, color=look.colour, alpha=0.2, linewidth=0)
 
 
-def _sigma_axis(axes: Axes, sigmas: Sequence[float]) -> None:
+def sigma_axis(axes: Axes, sigmas: Sequence[float]) -> None:
+    """A log axis of noise levels."""
     axes.set_xscale("log")
     if min(sigmas) < max(sigmas):
         axes.set_xlim(min(sigmas), max(sigmas))
@@ -126,7 +127,7 @@ def _sigma_axis(axes: Axes, sigmas: Sequence[float]) -> None:
     axes.set_xlabel("noise level sigma")
 
 
-def _error_axis(axes: Axes, values: Sequence[float]) -> None:
+def error_axis(axes: Axes, values: Sequence[float]) -> None:
     """A log axis that leaves out what is rounding only; linear where everything is 0."""
     largest = max((value for value in values if np.isfinite(value)), default=0)
     if largest > 0:

@@ -11,6 +11,7 @@ from typing import Any
 from smalti import denoisers
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError, did_you_mean
+from smalti.denoisers.schedule_file import BY_LEVEL, SCHEDULE, expanded
 
 __all__ = ["parse_arguments", "parse_parameters"]
 
@@ -21,7 +22,8 @@ def parse_parameters(kind: type[Denoiser], pairs: Sequence[str], backend: str | 
     """Constructor arguments from NAME=VALUE pairs.
 
     A value is read as what the parameter's annotation allows, tried in this order: None ("none"), bool ("true",
-    "false"), int, float, a list of numbers ("3,5,7"), text. Without an annotation, anything goes.
+    "false"), int, float, a list of numbers ("3,5,7"), text. Without an annotation, anything goes. "schedule=FILE" gives the values
+    and sigmas in the file, so that these, not its name, determine a run.
 
     Args:
         kind: the denoiser's class.
@@ -39,7 +41,8 @@ def parse_parameters(kind: type[Denoiser], pairs: Sequence[str], backend: str | 
         if "backend" not in known:
             raise InputError(f"{kind.name} has no backends; leave --backend out")
         values["backend"] = backend
-    values = _read(kind.name, known, hints, pairs, values)
+    names = [*known, SCHEDULE] if kind.name in BY_LEVEL else list(known)
+    values = expanded(kind.name, _read(kind.name, names, {**hints, SCHEDULE: str}, pairs, values))
     missing = [n for n, p in known.items() if p.default is p.empty and n not in values]
     if missing:
         raise InputError(f"{kind.name} needs --param {missing[0]}=VALUE")
@@ -101,8 +104,7 @@ def _readers(hint: Any) -> list[Any]:
         if typing.get_origin(choice) is typing.Literal:
             readers.append(_one_of(typing.get_args(choice)))
         elif _is_list(choice):
-            inner = (typing.get_args(choice) or (float,))[0]
-            readers.append(_list_of(int if inner is int else float))
+            readers.append(_list_of(int if _of_whole_numbers(choice) else float))
     if anything:
         readers.append(_list_of(float))
     if anything or str in allowed:
@@ -117,7 +119,7 @@ def _in_words(hint: Any) -> str:
         if typing.get_origin(choice) is typing.Literal:
             words += [str(value) for value in typing.get_args(choice)]
         elif _is_list(choice):
-            kind = "whole numbers" if int in typing.get_args(choice) else "numbers"
+            kind = "whole numbers" if _of_whole_numbers(choice) else "numbers"
             words.append(f"{kind} separated by commas")
         elif choice in _WORDS and not (choice is int and float in choices):
             words.append(_WORDS[choice])
@@ -155,6 +157,10 @@ def _list_of(kind: type) -> Any:
         return [kind(part) for part in text.strip("[]() ").split(",")]
 
     return read
+
+
+def _of_whole_numbers(choice: Any) -> bool:
+    return int in _choices((typing.get_args(choice) or (float,))[0])
 
 
 def _is_list(choice: Any) -> bool:
