@@ -261,12 +261,19 @@ def test_bench_gets_what_was_asked(capsys, tmp_path, monkeypatch):
     import smalti.bench
 
     seen = []
-    monkeypatch.setattr(smalti.bench, "run", lambda data, out, quick: seen.append((data, out, quick)), raising=False)
+    for name in ("run", "run_scaling"):
+        monkeypatch.setattr(smalti.bench, name, lambda *given, name=name: seen.append((*given, name)), raising=False)
     assert run(capsys, "bench", "--quick")[0] == 0
     assert run(capsys, "bench", *DATA, "--out", tmp_path / "new")[0] == 0
-    assert seen[0] == (None, None, True)
+    assert seen[0] == (None, None, True, None, "run")
     assert len(seen[1][0]) == 60
-    assert seen[1][1:] == (tmp_path / "new", False)
+    assert seen[1][1:] == (tmp_path / "new", False, None, "run")
+    assert run(capsys, "bench", "--only", "flex, ls")[0] == 0
+    assert run(capsys, "bench", "--scaling", "--only", "cfd")[0] == 0
+    assert [given[3:] for given in seen[2:]] == [(["flex", "ls"], "run"), (["cfd"], "run_scaling")]
+    code, _, err = run(capsys, "bench", "--only", "flexx")
+    assert code == 2
+    assert "did you mean 'flex'" in err
     (tmp_path / "x").write_text("")
     assert run(capsys, "bench", "--out", tmp_path)[0] == 2
     assert run(capsys, "bench", "--out", tmp_path, "--overwrite")[0] == 0

@@ -255,6 +255,13 @@ def interrupting(module, name: str, monkeypatch, after: int):
 
 
 class TestInterrupts:
+    @pytest.fixture(autouse=True)
+    def _heeded(self):
+        """Ctrl-C counts, also where the tests run in the background of a shell, which ignores it."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, before)
+
     @pytest.mark.parametrize(
         ("where", "name"),
         [(trainer._Loop, "_average"), (trainer._Loop, "_log"), (Validation, "loss"), (trainer, "edm_loss")],

@@ -15,7 +15,7 @@ import numpy as np
 
 from smalti.engine.threads import get_threads, in_order
 
-__all__ = ["multiply_add_rate", "operations", "read_rate"]
+__all__ = ["admitted", "multiply_add_rate", "operations", "operations_of_a_pair", "read_rate"]
 
 EXP = 15  # operations of one 2^x: clamp 2, round 2, subtract, polynomial 5, exponent 2, multiply, flush 2
 
@@ -87,3 +87,20 @@ def operations(shape: tuple[int, int, int], side: int) -> int:
     spread = _adds(side) * (pixels + pixels)
     second = convert + difference + sums + windows * (1 + 1 + EXP) + spread + channels * pixels
     return first + second
+
+
+def operations_of_a_pair(channels: int, side: int) -> int:
+    """The same for one centred window and one place of one image, where responses are pixels and one pass does: the difference of the
+    window's pixel, its share of two sliding sums, logit and maximum, weight, totals."""
+    return 2 * channels + 2 * _adds(side) + 1 + 1 + 1 + EXP + 1 + channels
+
+
+def admitted(height: int, width: int, side: int, borders: str) -> int:
+    """Pairs of a window and a place of one image that the equivariant machines compare."""
+    radius = side // 2
+
+    def along(size: int) -> int:
+        inside = max(size - 2 * radius, 0)
+        return size * inside if borders == "circular" else inside**2 + size - inside
+
+    return along(height) * along(width)

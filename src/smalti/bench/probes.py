@@ -35,7 +35,7 @@ print(peak() - before)
 
 _PUBLISHED_OPTIMAL = """
 import sys, numpy as np, torch, smalti
-from smalti.bench.measure import best
+from smalti.bench.measurement import best
 from smalti.bench.published import batched_loop
 from smalti.bench.subject import noisy
 images = np.load(sys.argv[1])

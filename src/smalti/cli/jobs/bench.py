@@ -10,12 +10,14 @@ from smalti.core.errors import InputError
 __all__ = ["run_bench"]
 
 
-def run_bench(data: DataOptions, out: Path | None, quick: bool, overwrite: bool) -> None:
-    """Run the benchmark, on its own data where `data.data` is empty.
+def run_bench(
+    data: DataOptions, out: Path | None, quick: bool, overwrite: bool, only: str | None = None, scaling: bool = False
+) -> None:
+    """Run the benchmark, on its own data where `data.data` is empty; `only` are parts of it, comma separated.
 
     Raises:
         InputError: data options without data; an `out` that is no folder, or that holds something and no `overwrite`;
-            overwrite without `out`.
+            overwrite without `out`; parts that there are not.
     """
     import smalti.bench
 
@@ -27,4 +29,7 @@ def run_bench(data: DataOptions, out: Path | None, quick: bool, overwrite: bool)
         raise InputError(f"{out} is not a folder; choose another --out")
     if out is not None and out.exists() and any(out.iterdir()) and not overwrite:
         raise InputError(f"{out} already has results; choose another --out, or --overwrite to replace them")
-    smalti.bench.run(open_source(data) if data.data else None, out, quick)
+    parts = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
+    smalti.bench.check_only(parts, scaling)
+    run = smalti.bench.run_scaling if scaling else smalti.bench.run
+    run(open_source(data) if data.data else None, out, quick, parts)

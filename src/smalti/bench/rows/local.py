@@ -1,0 +1,61 @@
+"""Local score machines: windows at the same place, and at every place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
+from smalti.bench.floor import admitted
+from smalti.bench.measurement import Measurement, best
+from smalti.bench.published import border_aware, equivariant, local_score
+from smalti.bench.setup import Setup, table_1_sigma
+from smalti.bench.subject import noisy
+from smalti.denoisers import EquivariantLocalScore, LocalScore
+
+__all__ = ["equivariant_local_score", "same_place"]
+
+LOCAL = {3: 15, 7: 30, 15: 150}  # window: what is asked
+EQUIVARIANT = 20  # what is asked at any sigma
+SMALL = 8  # images: the published calibration's batches, quicker on a CPU than the module's own of 64
+PUBLISHED: dict[Literal["circular", "aware"], Callable] = {"circular": equivariant, "aware": border_aware}
+
+Jobs = list[Callable[[], Iterator[Measurement]]]
+
+
+def same_place(setup: Setup) -> Jobs:
+    return [partial(_local_score, setup, window) for window in ((3, 15) if setup.quick else LOCAL)]
+
+
+def _local_score(setup: Setup, window: int) -> Iterator[Measurement]:
+    sigma = table_1_sigma(window)
+    z = noisy(setup.source, sigma, 1)
+    ours = best(partial(LocalScore(setup.source, window=window), z, sigma), 5)
+    published = setup.published(partial(local_score, z, sigma, window=window), setup.slice)
+    memory = np.asarray(setup.source.images).nbytes / setup.read
+    arithmetic = setup.floor_of_pairs(window, setup.source.shape[1] * setup.source.shape[2])
+    what = f"LocalScore window={window}, sigma={sigma:.3g}, one query"
+    note = f"bounds: memory {memory:.3f} s, arithmetic {arithmetic:.3f} s; published: {len(setup.slice)} images"
+    yield Measurement(what, ours, published, at_least=LOCAL[window], floor=max(memory, arithmetic), note=note)
+
+
+def equivariant_local_score(setup: Setup) -> Jobs:
+    windows = (7,) if setup.quick else LOCAL
+    return [partial(_equivariant, setup, borders, window) for borders in PUBLISHED for window in windows]
+
+
+def _equivariant(setup: Setup, borders: Literal["circular", "aware"], window: int) -> Iterator[Measurement]:
+    sigma = table_1_sigma(window)
+    z = noisy(setup.source, sigma, 1)
+    denoiser = EquivariantLocalScore(setup.part, window, borders)
+    ours = best(partial(denoiser, z, sigma), 2, 20.0) * len(setup.source) / len(setup.part)
+    work, few = partial(PUBLISHED[borders], z, sigma, window=window), setup.shortest
+    published = setup.published(work, few, warm=4)
+    products = setup.published(partial(work, by_products=True, batch=SMALL), few, warm=4)
+    names = {"circular": "circular", "aware": "border-aware"}
+    what = f"ELS {names[borders]}, window={window}, sigma={sigma:.3g}, one query"
+    floor = setup.floor_of_pairs(window, admitted(*setup.source.shape[1:], window, borders))
+    note = f"ours: {len(setup.part)} images; published: {len(few)}; both scaled; bound: arithmetic {floor:.3g} s"
+    yield Measurement(what, ours, published, products, at_least=EQUIVARIANT, floor=floor, note=note)
