@@ -55,6 +55,30 @@ def _forbid_rows(logits: Any, allowed: Any, stride: int) -> None:
 
 
 @plain
+def _run(rows_allowed: Any, first: int, top: int) -> Any:
+    """The first run of rows from `top` on in which any of FOUR shifts of the rows is admitted: (its first row, the row after its last)."""
+    height = rows_allowed.shape[0]
+    last = min(first + FOUR, height)
+    while top < height and not rows_allowed[first:last, top].any():
+        top += 1
+    bottom = top
+    while bottom < height and rows_allowed[first:last, bottom].any():
+        bottom += 1
+    return top, bottom
+
+
+@plain
+def _clear_margins(
+    tape: Any, d: int, top: int, bottom: int, radius: int, height: int, stride: int, inside: Any
+) -> None:
+    """Zeros on the canvas wherever windows of rows top .. bottom - 1 see what is not in the image."""
+    begin, end = top * stride, (bottom + 2 * radius) * stride
+    squares, within = tape[d + begin : d + end], inside[begin:end]
+    for i in range(end - begin):
+        squares[i] *= within[i]
+
+
+@plain
 def shift_pass(
     images: Any,
     offset: Any,
@@ -90,10 +114,9 @@ def shift_pass(
     height, width, radius, stride, plane, windows, wrap = layout
     channels = images.shape[1]
     side = 2 * radius + 1
-    margin = 0 if wrap else radius
     row = padded(plane + side) + 3 * SLACK
     tape = scratch(1, (4 + FOUR) * row + SLACK, z)[0]
-    logits = scratch(1, FOUR * windows + SLACK, z)[0]
+    logits = scratch(1, FOUR * windows + 2 * SLACK, z)[0]
     line = 2 * width + 2 * radius
     tiled = scratch(1, channels * height * line + SLACK, z)[0]
     tall = _tall(height, radius) * stride + SLACK
@@ -106,52 +129,60 @@ def shift_pass(
             for b in range(z.shape[0]):
                 heavy = False
                 for first in range(0, height, FOUR):
-                    # whole rows only where margins wrap; else the rows of the image
-                    begin = margin * stride
-                    count = plane if wrap else height * stride
-                    four_differences(
-                        rolled,
-                        first * stride + begin,
-                        stride,
-                        tall,
-                        z[b],
-                        begin,
-                        plane,
-                        channels,
-                        relative[b],
-                        tape,
-                        4 * row + begin,
-                        row,
-                        count,
-                    )
-                    for q in range(FOUR):
-                        sy = first + q
-                        out = logits[q * windows : (q + 1) * windows]
-                        if sy >= height:
-                            out[:] = type(offset)(LOWEST_LOGIT)
-                            continue
-                        d = (4 + q) * row
-                        if not wrap:
-                            squares = tape[d : d + plane]
-                            for i in range(plane):
-                                squares[i] *= inside[i]
-                        box_logits(tape, d, row, stride, side, side, scales[b], log_priors[j], out, windows)
-                        _forbid_rows(out, rows_allowed[sy], stride)
-                    centre = (first + radius) * stride + radius
-                    heavy |= absorb(
-                        logits,
-                        windows,
-                        penalties,
-                        sx * windows,
-                        rolled,
-                        centre,
-                        stride,
-                        tall,
-                        channels,
-                        state[b],
-                        windows,
-                        windows,
-                    )
+                    top = 0
+                    while top < height:  # runs of rows in which any of the four shifts is admitted
+                        top, bottom = _run(rows_allowed, first, top)
+                        if top == height:
+                            break
+                        # the rows of the canvas that windows of these rows see; without wrapping, those of the image
+                        begin = (top if wrap else max(top, radius)) * stride
+                        end = (bottom + 2 * radius if wrap else min(bottom + 2 * radius, height + radius)) * stride
+                        four_differences(
+                            rolled,
+                            first * stride + begin,
+                            stride,
+                            tall,
+                            z[b],
+                            begin,
+                            plane,
+                            channels,
+                            relative[b],
+                            tape,
+                            4 * row + begin,
+                            row,
+                            end - begin,
+                        )
+                        skipped = top * stride
+                        used = (bottom - top - 1) * stride + width
+                        for q in range(FOUR):
+                            sy = first + q
+                            out = logits[q * windows + skipped : q * windows + skipped + padded(used)]
+                            if sy >= height:
+                                out[:] = type(offset)(LOWEST_LOGIT)
+                                continue
+                            d = (4 + q) * row
+                            if not wrap:
+                                _clear_margins(tape, d, top, bottom, radius, height, stride, inside)
+                            at = d + skipped
+                            box_logits(tape, at, row, stride, side, side, scales[b], log_priors[j], out, out.shape[0])
+                            _forbid_rows(out, rows_allowed[sy, top:bottom], stride)
+                            out[used:] = type(offset)(LOWEST_LOGIT)
+                        centre = (first + radius) * stride + radius + skipped
+                        heavy |= absorb(
+                            logits[skipped:],
+                            windows,
+                            penalties,
+                            sx * windows + skipped,
+                            rolled,
+                            centre,
+                            stride,
+                            tall,
+                            channels,
+                            state[b, skipped:],
+                            windows,
+                            used,
+                        )
+                        top = bottom
                 if heavy:
                     alive[b, j] = 1
 
