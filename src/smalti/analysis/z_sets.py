@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from smalti.core.errors import InputError, from_os_error
-from smalti.core.files import atomic_write
+from smalti.core.files import atomic_write, read_floats
 from smalti.core.schedule import edm_sigmas
 
 __all__ = ["ZSet", "check_levels"]
@@ -189,19 +189,7 @@ def _check_z(z: Any, what: str) -> None:
 
 
 def _read(path: Path, memory_map: bool) -> np.ndarray:
-    try:
-        # Copy on write: nothing is ever written, but torch wants arrays that could be.
-        array = np.load(path, mmap_mode="c" if memory_map else None, allow_pickle=False)
-    except OSError as error:
-        raise from_os_error(error, f"read {path}") from error
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{path} is not a .npy file of numbers; write it with numpy.save") from error
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path} is a .npz archive; save the one array with numpy.save")
-    if not np.issubdtype(array.dtype, np.floating):
-        raise InputError(
-            f"{path} has dtype {array.dtype}; give floating numbers in the working scale (images in [-1, 1])"
-        )
+    array = read_floats(path, memory_map)
     if array.dtype == np.float32 and array.flags.c_contiguous:
         return array
     return np.ascontiguousarray(array, np.float32)

@@ -13,9 +13,9 @@ from typing import IO
 
 import numpy as np
 
-from smalti.core.errors import from_os_error
+from smalti.core.errors import InputError, from_os_error
 
-__all__ = ["atomic_write", "load_npz", "save_npz"]
+__all__ = ["atomic_write", "load_npz", "read_floats", "save_npz"]
 
 
 @contextlib.contextmanager
@@ -59,6 +59,36 @@ def save_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> 
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, np.asanyarray(array), allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue())
+
+
+def read_floats(path: str | os.PathLike[str], memory_map: bool = False) -> np.ndarray:
+    """A .npy of floating numbers, read without unpickling.
+
+    Args:
+        path: the file.
+        memory_map: leave it on disk until it is used (copy on write: nothing is ever written to it).
+
+    Raises:
+        InputError: not such a file, or of another type.
+        EnvironmentFailure: it cannot be read.
+    """
+    try:
+        array = np.load(path, mmap_mode="c" if memory_map else None, allow_pickle=False)
+    except OSError as error:
+        raise from_os_error(error, f"read {path}") from error
+    except (ValueError, EOFError) as error:
+        if str(error).startswith(("Object arrays", "Array can't be memory-mapped: Python objects")):
+            raise InputError(
+                f"not a .npy file of numbers: {path} holds Python objects; save an array of floating numbers instead"
+            ) from error
+        raise InputError(f"{path} is not a .npy file of numbers; write it with numpy.save") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} is a .npz archive; save the one array with numpy.save")
+    if not np.issubdtype(array.dtype, np.floating):
+        raise InputError(
+            f"{path} has dtype {array.dtype}; give floating numbers in the working scale (images in [-1, 1])"
+        )
+    return array
 
 
 def load_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray] | None:

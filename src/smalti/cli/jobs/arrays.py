@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from smalti.core.errors import InputError, from_os_error
+from smalti.core.files import read_floats
 from smalti.core.validation import check_z
 
 __all__ = ["load_z"]
@@ -30,19 +31,9 @@ def load_z(path: Path, shape: tuple[int, int, int]) -> tuple[torch.Tensor, str]:
     try:
         with path.open("rb") as file:
             digest = hashlib.sha256(file.read()).hexdigest()
-        array = np.load(path, allow_pickle=False)
     except OSError as error:
         raise from_os_error(error, f"read {path}") from error
-    except (ValueError, EOFError) as error:
-        if str(error).startswith("Object arrays"):
-            raise InputError(f"{path} holds Python objects; save an array of floating numbers instead") from error
-        raise InputError(f"{path} is not a .npy file of numbers; write it with numpy.save") from error
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path} is a .npz archive; save the one array with numpy.save")
-    if not np.issubdtype(array.dtype, np.floating):
-        raise InputError(
-            f"{path} has dtype {array.dtype}; give floating numbers in the working scale (images in [-1, 1])"
-        )
+    array = read_floats(path)
     array = array.astype(np.float32 if array.dtype.itemsize <= 4 else np.float64)
     z = torch.from_numpy(array[None] if array.ndim == 3 else array)
     try:

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
+from smalti.analysis.identity import source_identity
 from smalti.cli.versions import package_version
 from smalti.source import Source
 
@@ -14,12 +15,7 @@ __all__ = ["data_identity", "versions"]
 
 def data_identity(source: Source) -> dict[str, Any]:
     """The data by content, not by path."""
-    return {
-        "fingerprint": source.fingerprint(),
-        "images": len(source),
-        "shape": list(source.shape),
-        "hflip": source.hflip,
-    }
+    return {**source_identity(source), "shape": list(source.shape)}
 
 
 def versions() -> Mapping[str, str]:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from smalti.cli.jobs.tables import print_rows
 from smalti.networks import Network, shipped
 
 __all__ = ["network_facts", "print_network", "print_shipped"]
@@ -57,17 +53,7 @@ def print_network(checkpoint: str, as_json: bool = False) -> None:
         return
     rows = [(key, value) for key, value in facts.items() if key not in ("config", "about")]
     rows += [(key, value) for part in ("config", "about") for key, value in (facts[part] or {}).items()]
-    shown = [(key, _text(value)) for key, value in rows]
-    if not sys.stdout.isatty():
-        width = max(len(key) for key, _ in shown)
-        print("\n".join(f"{key:<{width}}  {text}" for key, text in shown))
-        return
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for key, text in shown:
-        table.add_row(key, Text(text))
-    Console().print(table)
+    print_rows([(key, _text(value)) for key, value in rows])
 
 
 def _text(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,7 +14,7 @@ from rich.text import Text
 from smalti import denoisers
 from smalti.cli.words import counted
 
-__all__ = ["denoiser_list", "info_rows", "print_denoisers", "print_info"]
+__all__ = ["denoiser_list", "info_rows", "print_denoisers", "print_info", "print_rows"]
 
 
 def print_info(facts: Mapping[str, Any], as_json: bool = False) -> None:
@@ -22,7 +22,11 @@ def print_info(facts: Mapping[str, Any], as_json: bool = False) -> None:
     if as_json:
         print(json.dumps(facts, indent=2))
         return
-    rows = info_rows(facts)
+    print_rows(info_rows(facts))
+
+
+def print_rows(rows: Sequence[tuple[str, str]]) -> None:
+    """(what, value) pairs: a table on a terminal, aligned lines in a pipe."""
     if not sys.stdout.isatty():
         width = max(len(name) for name, _ in rows)
         print("\n".join(f"{name:<{width}}  {text}" for name, text in rows))

@@ -12,7 +12,7 @@ from smalti.engine.compiled import kernels
 from smalti.engine.compiled.geometry import Geometry
 from smalti.engine.compiled.memory import aligned, aligned_copy
 from smalti.engine.compiled.normalisers import LOG2E, Normalisers
-from smalti.engine.compiled.program import Program, chunks_of
+from smalti.engine.compiled.program import Program, chunks_of, worth_float64
 from smalti.engine.elements import Selection
 from smalti.engine.precision import WINDOW_ERROR, double
 from smalti.engine.threads import in_order
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from smalti.engine.collection import PosteriorMeanCollection
 
 __all__ = ["BoxProgram"]
-
-# bits: a float32 error below this cannot turn a weight that underflows (126 bits) into one that matters
-TRUSTED_GAP = 40.0
 
 
 class BoxProgram(Program):
@@ -80,8 +77,7 @@ class BoxProgram(Program):
         largest = np.abs(self._join(found).highest).max(1)
         for b in np.flatnonzero(double(largest / LOG2E, WINDOW_ERROR)):
             both = self.both_flips(np.array([b]))
-            trusted = largest[b] * WINDOW_ERROR * 4 < TRUSTED_GAP
-            elements = np.flatnonzero(self.alive[both].any(0)) if trusted else everything
+            elements = worth_float64(self.alive[both], largest[b], WINDOW_ERROR)
             self._phase_one(both, elements, np.float64, found)
         return self._join(found)
 

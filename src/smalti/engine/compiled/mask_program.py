@@ -15,6 +15,7 @@ from smalti.engine.compiled.atoms import Atoms, grouped, make_atoms
 from smalti.engine.compiled.normalisers import LOG2E, Normalisers
 from smalti.engine.compiled.one_pass import OnePassProgram, Running, merged
 from smalti.engine.compiled.program import Program, chunks_of
+from smalti.engine.compiled.shift_kernels import LOWEST_LOGIT
 from smalti.engine.elements import Selection
 from smalti.engine.precision import PRODUCT_ERROR, double
 from smalti.engine.threads import in_order
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from smalti.engine.collection import PosteriorMeanCollection
 
 __all__ = ["EntryProgram", "MaskProgram", "mask_program"]
-
-LOWEST_LOGIT = -1e30  # of running maxima before the first
 
 
 @dataclass(frozen=True)

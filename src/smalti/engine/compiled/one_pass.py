@@ -5,18 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from smalti.engine.compiled.normalisers import LOG2E, Normalisers
-from smalti.engine.compiled.program import Program
+from smalti.engine.compiled.program import Program, worth_float64
 from smalti.engine.precision import double
 
 __all__ = ["OnePassProgram", "Running", "merged"]
 
-TRUSTED_GAP = (
-    40.0  # bits: a float32 error below this cannot turn a weight that underflows (126 bits) into one that matters
-)
-
-Running = (
-    np.ndarray
-)  # (rows, 2 + M, K): maximum of the logits, sum of 2^(logit - maximum), sums of that times M entries; float64
+# (rows, 2 + M, K) float64: maximum of the logits, sum of 2^(logit - maximum), sums of that times M entries
+Running = np.ndarray
 
 
 class OnePassProgram(Program):
@@ -47,8 +42,7 @@ class OnePassProgram(Program):
             largest = np.abs(self.joined(running)[:, 0]).max(1)
             for b in np.flatnonzero(double(largest / LOG2E, self.relative_error)):
                 both = self.both_flips(np.array([b]))
-                trusted = largest[b] * self.relative_error * 4 < TRUSTED_GAP
-                elements = np.flatnonzero(alive[both].any(0)) if trusted else everything
+                elements = worth_float64(alive[both], largest[b], self.relative_error)
                 running[both] = self.scan(both, elements, np.float64, np.zeros_like(alive[both]))
             self._found = self.joined(running)
         return self._found

@@ -13,11 +13,14 @@ from smalti.engine.elements import Selection, units
 if TYPE_CHECKING:
     from smalti.engine.collection import PosteriorMeanCollection
 
-__all__ = ["CHUNK", "LOWEST", "Program", "chunks_of"]
+__all__ = ["CHUNK", "LOWEST", "Program", "chunks_of", "worth_float64"]
 
 CHUNK = 1024  # images; fixed, so that results do not depend on the number of threads
 SAMPLE = 32  # images that the mean square is taken of
 LOWEST = -126.0  # bits: weights below are 0
+TRUSTED_GAP = (
+    40.0  # bits: a float32 error below this cannot turn a weight that underflows (126 bits) into one that matters
+)
 
 
 class Program:
@@ -59,3 +62,15 @@ class Program:
 def chunks_of(elements: np.ndarray) -> list[np.ndarray]:
     """Pieces of at most `CHUNK` elements: the unit of work and of merging."""
     return [elements[i : i + CHUNK] for i in range(0, len(elements), CHUNK)]
+
+
+def worth_float64(alive: np.ndarray, largest: float, relative_error: float) -> np.ndarray:
+    """Which elements a z needs again in float64: those that weigh anything, or all where float32 cannot tell.
+
+    Args:
+        alive: (rows, n), 0 where every weight of the element underflowed in float32.
+        largest: magnitude of the largest of the logits that matter, bits.
+        relative_error: of float32 sums.
+    """
+    trusted = largest * relative_error * 4 < TRUSTED_GAP
+    return np.flatnonzero(alive.any(0)) if trusted else np.arange(alive.shape[1])

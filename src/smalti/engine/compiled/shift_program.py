@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["ShiftProgram"]
 
 CHUNK = 64  # images; each takes as long as a thousand at one place
-TRUSTED_GAP = (
-    40.0  # bits: a float32 error below this cannot turn a weight that underflows (126 bits) into one that matters
-)
 
 
 class ShiftProgram(OnePassProgram):
