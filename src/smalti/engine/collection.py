@@ -22,6 +22,7 @@ from smalti.engine.elements import Selection
 from smalti.engine.jacobian import closed_form, one_by_one, plan
 from smalti.engine.match import Match, SamePlace
 from smalti.engine.posterior import Posterior, inspect_posterior, posterior_means
+from smalti.engine.pruning import TOLERANCE, check_tolerance
 from smalti.engine.windows import Windows
 from smalti.source import Source
 
@@ -42,10 +43,12 @@ class PosteriorMeanCollection(Denoiser):
         responses: windows R_k, which pixels of its mean it contributes; as many as queries, the queries themselves by default.
         match: which elements a query may be compared with, and their prior weights; the same place in every image by default.
         backend: "auto", "numba", "torch" or "reference".
+        tolerance: what a pixel of D may be off, in the working scale, for elements that are left out because their weights are
+            certified to be small (see `smalti.engine.pruning`); 0 leaves out nothing. Normalisers may lack the same share.
 
     Raises:
         InputError: windows that do not fit the images, different numbers of queries and responses, a pixel that no response
-            covers (named), a query that no element is admitted to, an unknown backend.
+            covers (named), a query that no element is admitted to, an unknown backend, a tolerance that is no number >= 0.
     """
 
     name = "collection"
@@ -57,6 +60,8 @@ class PosteriorMeanCollection(Denoiser):
         responses: Windows | None = None,
         match: Match | None = None,
         backend: str = "auto",
+        *,
+        tolerance: float = TOLERANCE,
     ) -> None:
         if not isinstance(source, Source):
             raise InputError(
@@ -71,7 +76,7 @@ class PosteriorMeanCollection(Denoiser):
                 raise InputError(f"windows are needed, such as smalti.Crops(5), not {windows!r}")
         if not isinstance(self.match, Match):
             raise InputError(f"a match is needed, such as smalti.SamePlace(), not {self.match!r}")
-        self.backend = backend
+        self.backend, self.tolerance = backend, check_tolerance(tolerance)
         self.shape = source.shape
         self.num_classes = source.num_classes
         if backend not in backend_names():

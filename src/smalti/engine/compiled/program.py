@@ -9,6 +9,7 @@ import torch
 
 from smalti.engine.compiled.normalisers import LOG2E
 from smalti.engine.elements import Selection, units
+from smalti.engine.pruning import gap_bits
 
 if TYPE_CHECKING:
     from smalti.engine.collection import PosteriorMeanCollection
@@ -45,6 +46,10 @@ class Program:
         some = self.images[selection.indices[:: max(1, len(selection) // SAMPLE)]].astype(np.float64) - self.offset
         # (flips B,): whether noise is most of the distances, sigma^2 against the images' mean square, in stored units
         self.noisy = LOG2E / (2 * self.scales) >= (some**2).mean()
+
+    def gap(self, elements: int) -> float:
+        """How many bits below the best of its query a logit must lie to be left out, `elements` of them at most (see `pruning`)."""
+        return min(-LOWEST, gap_bits(elements, self.collection.tolerance, self.collection.source))
 
     def with_flips(self, images: np.ndarray) -> np.ndarray:
         """(B, C, H, W) -> (flips B, C, H, W): the images, then their mirror images."""
