@@ -32,7 +32,7 @@ from smalti.core.errors import InputError
 if TYPE_CHECKING:
     from smalti.source import Source
 
-__all__ = ["TOLERANCE", "check_tolerance", "gap_bits"]
+__all__ = ["TOLERANCE", "check_tolerance", "extent", "gap_bits"]
 
 TOLERANCE = 1e-5  # on the output, in the working scale [-1, 1]
 
@@ -61,11 +61,11 @@ def gap_bits(elements: int, tolerance: float, source: Source) -> float:
     """
     if tolerance == 0:
         return math.inf
-    return max(0.0, math.log2(max(elements, 1) * max(_extent(source), tolerance) / tolerance))
+    return max(0.0, math.log2(max(elements, 1) * max(extent(source), tolerance) / tolerance))
 
 
-def _extent(source: Source) -> float:
-    """max(|F - E'|, |F|) for any two means of the source's pixels."""
+def extent(source: Source) -> float:
+    """max(|F - E'|, |F|) for any two means of the source's pixels, working scale."""
     if source.images.dtype == np.uint8:
         return 2.0
     low, high = (float(bound) for bound in (source.stored_range()[0].min(), source.stored_range()[1].max()))

@@ -1,15 +1,18 @@
 """The compiled loops for centred boxes whose pixel is looked for at every place (Kamb & Ganguli's equivariant machines).
 
-z is extended by the box's radius on every side, wrapped around or with zeros. For a shift of the columns an image is laid out the same way,
-its columns rolled and its rows twice one below the other, so that all shifts of the rows are places in it, and nothing else is moved:
+An image stays where it is; z moves over it, by columns in an outer loop, by rows four shifts at a time:
 
-    D_s[q] = sum_c (z[q] - x[q + s])^2,    logit of window k and shift s = log2 prior - scale * box sum of D_s
+    D_s[q] = sum_c (x[q + s] - z[q])^2,    logit of window k and shift s = log2 prior - scale * box sum of D_s about k
+
+Only places that the match admits are computed: patches inside the image, or at the windows' distance from the border. Rows run in the
+frame of z, so that the four shifts share the state of their windows; columns in that of the image. A box sum is one down a strip of
+columns that is a vector wide (`strip_sums`), then one along rows, of sums over a few columns (`partial_sums`): about 2 sqrt(p) loads.
 
 A response is one pixel, so the posterior mean of each window is a number per channel, and one pass suffices: a running maximum m of the
-logits, and sums of 2^(logit - m) and of 2^(logit - m) times the pixel, which merge over images, chunks and flips.
+logits, and sums of 2^(logit - m) and of 2^(logit - m) times the pixel, which merge over images, chunks and flips. Vectors of windows in
+which every logit lies further below its maximum than the certified gap (`smalti.engine.pruning`) need no exponentials and no sums.
 
-Which shifts are admitted goes by rows and columns: windows in rows that are not get a logit below all others, those in columns a penalty.
-Touch this file after a change of `exp2`, `kernels` or `shift_rows` (for Numba's cache).
+Touch this file after a change of `exp2`, `kernels`, `vectors` or `shift_rows` (for Numba's cache).
 """
 
 from __future__ import annotations
@@ -19,8 +22,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from smalti.engine.compiled.kernels import box_logits, padded, scratch
-from smalti.engine.compiled.shift_rows import FOUR, absorb, copy_rows, four_differences
+from smalti.engine.compiled.exp2 import exp2
+from smalti.engine.compiled.kernels import padded, scratch
+from smalti.engine.compiled.shift_rows import FOUR, absorb, any_matters, partial_sums, strip_differences, strip_sums
 
 __all__ = ["LOWEST_LOGIT", "PENALTY", "shift_pass"]
 
@@ -32,50 +36,63 @@ plain = numba.njit(nogil=True, cache=True, fastmath={"contract"})
 
 
 @plain
-def _load_tiled(image: Any, offset: Any, height: int, width: int, line: int, out: Any) -> None:
-    """Stored pixels (C, H W), minus the offset, each row repeated up to `line` entries: flat (C, H, line)."""
+def _load(image: Any, offset: Any, layout: Any, out: Any) -> None:
+    """Stored pixels (C, H W), minus the offset, into the canvas, and a plane of |pixel|^2 after them; its margins stay 0."""
     real = type(offset)
+    height, width, _, top, left, step, plane = layout
     for c in range(image.shape[0]):
         for y in range(height):
-            row = out[(c * height + y) * line : (c * height + y + 1) * line]
+            at = c * plane + (y + top) * step + left
+            row = out[at : at + width]
             pixels = image[c, y * width : (y + 1) * width]
+            squares = out[at + (image.shape[0] - c) * plane : at + (image.shape[0] - c) * plane + width]
             for x in range(width):
-                row[x] = real(pixels[x]) - offset
-            for x in range(width, line):
-                row[x] = row[x - width]
+                value = real(pixels[x]) - offset
+                row[x] = value
+                squares[x] = value * value + (squares[x] if c > 0 else real(0))
 
 
 @plain
-def _forbid_rows(logits: Any, allowed: Any, stride: int) -> None:
-    """Windows in rows that are not allowed."""
-    lowest = type(logits[0])(LOWEST_LOGIT)
-    for row in range(allowed.shape[0]):
-        if not allowed[row]:
-            logits[row * stride : (row + 1) * stride] = lowest
-
-
-@plain
-def _run(rows_allowed: Any, first: int, top: int) -> Any:
-    """The first run of rows from `top` on in which any of FOUR shifts of the rows is admitted: (its first row, the row after its last)."""
-    height = rows_allowed.shape[0]
-    last = min(first + FOUR, height)
-    while top < height and not rows_allowed[first:last, top].any():
-        top += 1
-    bottom = top
-    while bottom < height and rows_allowed[first:last, bottom].any():
-        bottom += 1
-    return top, bottom
-
-
-@plain
-def _clear_margins(
-    tape: Any, d: int, top: int, bottom: int, radius: int, height: int, stride: int, inside: Any
+def _absorb_one(
+    state: Any, at: int, state_plane: int, logit: Any, x: Any, pixel: int, x_plane: int, channels: int
 ) -> None:
-    """Zeros on the canvas wherever windows of rows top .. bottom - 1 see what is not in the image."""
-    begin, end = top * stride, (bottom + 2 * radius) * stride
-    squares, within = tape[d + begin : d + end], inside[begin:end]
-    for i in range(end - begin):
-        squares[i] *= within[i]
+    """One logit and its pixel into a running posterior mean, float64."""
+    before = state[at]
+    if logit > before:
+        shrink = exp2(np.float32(before - logit))
+        state[at] = logit
+        for row in range(1, 2 + channels):
+            state[at + row * state_plane] *= shrink
+    mass = np.float64(exp2(np.float32(logit - state[at])))
+    state[at + state_plane] += mass
+    for c in range(channels):
+        state[at + (2 + c) * state_plane] += mass * x[pixel + c * x_plane]
+
+
+@plain
+def _distance(
+    x: Any,
+    at: int,
+    step: int,
+    plane: int,
+    z: Any,
+    z_at: int,
+    z_step: int,
+    z_plane: int,
+    side: int,
+    relative: bool,
+    channels: int,
+) -> Any:
+    """The squared distance of one window in float64."""
+    total = 0.0
+    for c in range(channels):
+        for row in range(side):
+            a, b = at + c * plane + row * step, z_at + c * z_plane + row * z_step
+            for i in range(side):
+                pixel = np.float64(x[a + i])
+                gap = pixel - z[b + i]
+                total += gap * (pixel if relative else gap)
+    return total
 
 
 @plain
@@ -85,134 +102,189 @@ def shift_pass(
     elements: Any,
     log_priors: Any,
     z: Any,
+    exact_z: Any,
     relative: Any,
+    exact: bool,
     scales: Any,
-    layout: Any,
-    rows_allowed: Any,
-    penalties: Any,
-    inside: Any,
+    x_layout: Any,
+    z_layout: Any,
+    row_groups: Any,
+    row_penalties: Any,
+    column_jobs: Any,
+    segments: Any,
+    ends: Any,
+    state_layout: Any,
+    gap: Any,
+    slack: Any,
     state: Any,
-    alive: Any,
+    exact_state: Any,
 ) -> None:
     """All images of a chunk, all shifts.
 
     Args:
         images: (N, C, H W) uint8 or float32, the stored source.
-        offset: real, what is subtracted from stored values.
+        offset: float32, what is subtracted from stored values.
         elements: (n,) indices of the chunk's images.
-        log_priors: (n,) real, log2 of the prior.
-        z: (B, C plane) real, extended; doubled where relative.
+        log_priors: (n,) float64, log2 of the prior.
+        z, exact_z: (B, C planes) float32 and float64, z on its canvas (doubled where relative).
         relative: (B,) bool: distances less |z|^2.
-        scales: (B,) real, log2(e) / (2 sigma^2).
-        layout: integers (height, width, radius, stride, plane, windows, wrap): of the extended canvas.
-        rows_allowed: (H, H) uint8: [sy, row of the window].
-        penalties: (W, windows) real: [sx, window] 0 or PENALTY, PENALTY between the rows.
-        inside: (plane,) real: 1 within the image, 0 in the margin (not used where z wraps).
-        state: (B, (2 + C) windows) real: running maximum, total and totals of pixels; begins at LOWEST_LOGIT, 0, 0.
-        alive: (B, n) uint8, results: 0 where every weight of the image underflows to 0.
+        exact: whether the elements that matter, by their float32 distances, are looked at in float64; else float32 does.
+            Distances are relative then for all z.
+        scales: (B,) float64, log2(e) / (2 sigma^2).
+        x_layout: integers (H, W, radius, top margin, left margin, row, plane) of the images' canvas.
+        z_layout: integers (row, plane) of z's.
+        row_groups: (G, 4) integers: first row of the windows, their number (rows below H continue from 0), the row of z's and of the
+            images' canvas where the first window's box begins, for the first of FOUR shifts.
+        row_penalties: (G, rows, FOUR) float32, 0 or PENALTY.
+        column_jobs: (J, 5) integers, one for each shift of the columns: columns [low, high) of the images' canvas that are looked at,
+            whole vectors; what is to be added to a position for z's canvas; its segments [first, last).
+        segments: (S, 3) integers: column of the images' canvas where the first window's box begins, windows, column of the first's state.
+        ends: (W + vectors) float32: W zeros, then PENALTY.
+        state_layout: integers (row, plane) of the states.
+        gap, slack: (B,) float32: an element matters where logit + gap >= maximum * slack; bits, and 1 + a relative error.
+        state, exact_state: (B, (2 + C) planes) float32 and float64: running maximum, total and totals of pixels; begins at LOWEST_LOGIT,
+            0, 0. The one that `exact` says is the result.
     """
-    height, width, radius, stride, plane, windows, wrap = layout
+    height, width, radius, _, _, step, plane = x_layout
+    z_step, z_plane = z_layout
+    state_step, state_plane = state_layout
     channels = images.shape[1]
     side = 2 * radius + 1
-    row = padded(plane + side) + 3 * SLACK
-    tape = scratch(1, (4 + FOUR) * row + SLACK, z)[0]
-    logits = scratch(1, FOUR * windows + 2 * SLACK, z)[0]
-    line = 2 * width + 2 * radius
-    tiled = scratch(1, channels * height * line + SLACK, z)[0]
-    tall = _tall(height, radius) * stride + SLACK
-    rolled = scratch(1, channels * tall + SLACK, z)[0]
+    lanes = 32 // z.itemsize
+    line = padded(width)
+    logits = scratch(1, FOUR * line + SLACK, z)[0]
+    part = _part(side)
+    part_count, rest_count = side // part, side % part
+    x = scratch(1, (channels + 1) * plane + SLACK, z)[0]
+    most = 0
+    for g in range(row_groups.shape[0]):
+        most = max(most, row_groups[g, 1])
+    quarter = padded((most + side + FOUR) * lanes)  # of the buffer of a strip
+    strip = scratch(1, FOUR * quarter + FOUR * side * lanes + SLACK, z)[0]
+    sums = padded(most * step + SLACK)  # of a shift's sums over rows
+    tape = scratch(1, 2 * FOUR * sums + SLACK, z)[0]
+    flat_penalties = row_penalties.reshape(-1)
     for j in range(elements.shape[0]):
-        _load_tiled(images[elements[j]], offset, height, width, line, tiled)
-        for sx in range(width):
-            for c in range(channels):
-                _roll_columns(tiled, c * height * line, line, height, width, radius, sx, wrap, rolled, c * tall, stride)
-            for b in range(z.shape[0]):
-                heavy = False
-                for first in range(0, height, FOUR):
-                    top = 0
-                    while top < height:  # runs of rows in which any of the four shifts is admitted
-                        top, bottom = _run(rows_allowed, first, top)
-                        if top == height:
-                            break
-                        # the rows of the canvas that windows of these rows see; without wrapping, those of the image
-                        begin = (top if wrap else max(top, radius)) * stride
-                        end = (bottom + 2 * radius if wrap else min(bottom + 2 * radius, height + radius)) * stride
-                        four_differences(
-                            rolled,
-                            first * stride + begin,
-                            stride,
-                            tall,
-                            z[b],
-                            begin,
+        _load(images[elements[j]], offset, x_layout, x)
+        log_prior = np.float32(log_priors[j])
+        for b in range(z.shape[0]):
+            scale = np.float32(scales[b])
+            for job in range(column_jobs.shape[0]):
+                low, high, across, first, last = column_jobs[job]
+                breadth = high - low
+                for g in range(row_groups.shape[0]):
+                    window, rows, z_row, x_row = row_groups[g]
+                    tall = rows + side - 1
+                    for column in range(low, high, lanes):
+                        strip_differences(
+                            x,
+                            x_row * step + column,
+                            step,
                             plane,
+                            z[b],
+                            z_row * z_step + column + across,
+                            z_step,
+                            z_plane,
                             channels,
                             relative[b],
-                            tape,
-                            4 * row + begin,
-                            row,
-                            end - begin,
-                        )
-                        skipped = top * stride
-                        used = (bottom - top - 1) * stride + width
-                        for q in range(FOUR):
-                            sy = first + q
-                            out = logits[q * windows + skipped : q * windows + skipped + padded(used)]
-                            if sy >= height:
-                                out[:] = type(offset)(LOWEST_LOGIT)
-                                continue
-                            d = (4 + q) * row
-                            if not wrap:
-                                _clear_margins(tape, d, top, bottom, radius, height, stride, inside)
-                            at = d + skipped
-                            box_logits(tape, at, row, stride, side, side, scales[b], log_priors[j], out, out.shape[0])
-                            _forbid_rows(out, rows_allowed[sy, top:bottom], stride)
-                            out[used:] = type(offset)(LOWEST_LOGIT)
-                        centre = (first + radius) * stride + radius + skipped
-                        heavy |= absorb(
-                            logits[skipped:],
-                            windows,
-                            penalties,
-                            sx * windows + skipped,
-                            rolled,
-                            centre,
-                            stride,
                             tall,
-                            channels,
-                            state[b, skipped:],
-                            windows,
-                            used,
+                            strip,
+                            quarter,
                         )
-                        top = bottom
-                if heavy:
-                    alive[b, j] = 1
+                        strip_sums(strip, quarter, FOUR * quarter, side, rows, tape, column - low, breadth, sums)
+                    parts = 0
+                    if part > 1:
+                        parts = FOUR * sums
+                        for q in range(FOUR):
+                            partial_sums(tape, q * sums, part, rows * breadth, parts + q * sums)
+                    for t in range(rows):
+                        here = t * breadth - low
+                        there = (window + t) % height * state_step
+                        pixel = (x_row + radius + t) * step + radius
+                        for s in range(first, last):
+                            begin, count, k = segments[s]
+                            if exact:
+                                row_hit = any_matters(
+                                    tape,
+                                    parts + here + begin,
+                                    part,
+                                    part_count,
+                                    here + begin + part_count * part,
+                                    rest_count,
+                                    sums,
+                                    scale,
+                                    log_prior,
+                                    flat_penalties,
+                                    (g * row_penalties.shape[1] + t) * FOUR,
+                                    ends,
+                                    width - count,
+                                    state[b],
+                                    there + k,
+                                    gap[b],
+                                    slack[b],
+                                    count,
+                                    logits,
+                                    line,
+                                )
+                                if not row_hit:
+                                    continue
+                                for i in range(count):
+                                    for q in range(FOUR):
+                                        at = there + k + i
+                                        if not logits[q * line + i] + gap[b] >= state[b, at] * slack[b]:
+                                            continue
+                                        distance = _distance(
+                                            x,
+                                            (x_row + t + q) * step + begin + i,
+                                            step,
+                                            plane,
+                                            exact_z[b],
+                                            (z_row + t) * z_step + across + begin + i,
+                                            z_step,
+                                            z_plane,
+                                            side,
+                                            relative[b],
+                                            channels,
+                                        )
+                                        logit = log_priors[j] - scales[b] * distance
+                                        pixel_at = pixel + begin + i + q * step
+                                        _absorb_one(
+                                            exact_state[b], at, state_plane, logit, x, pixel_at, plane, channels
+                                        )
+                                        state[b, at] = max(state[b, at], np.float32(logit))
+                                continue
+                            absorb(
+                                tape,
+                                parts + here + begin,
+                                part,
+                                part_count,
+                                here + begin + part_count * part,
+                                rest_count,
+                                sums,
+                                scale,
+                                log_prior,
+                                flat_penalties,
+                                (g * row_penalties.shape[1] + t) * FOUR,
+                                ends,
+                                width - count,
+                                x,
+                                pixel + begin,
+                                step,
+                                plane,
+                                channels,
+                                state[b],
+                                there + k,
+                                state_plane,
+                                gap[b],
+                                slack[b],
+                                count,
+                            )
 
 
 @plain
-def _roll_columns(
-    tiled: Any,
-    at: int,
-    line: int,
-    height: int,
-    width: int,
-    radius: int,
-    sx: int,
-    wrap: int,
-    out: Any,
-    to: int,
-    stride: int,
-) -> None:
-    """One channel with its columns shifted by sx, extended by the radius (without `wrap`, what lies there is of no use), and its rows
-    -radius .. 2 H + radius + FOUR - 2, modulo H, each `stride` long."""
-    left, inner, length = ((sx - radius) % width, 0, stride) if wrap else (sx, radius, width)
-    done, total = 0, _tall(height, radius)
-    while done < total:  # runs of rows that do not wrap, in order: a vector may write beyond its row
-        y = (done - radius) % height
-        run = min(height - y, total - done)
-        copy_rows(tiled, at + y * line + left, line, out, to + done * stride + inner, stride, run, length)
-        done += run
-
-
-@plain
-def _tall(height: int, radius: int) -> int:
-    """Rows that all shifts of the rows need, FOUR at a time."""
-    return 2 * height + 2 * radius + FOUR - 1
+def _part(side: int) -> int:
+    """Over how many columns partial sums are taken: 1 (none) for narrow windows, else about the root of the side."""
+    part = 1
+    while (part + 1) * (part + 1) <= side:
+        part += 1
+    return part if side >= 9 else 1

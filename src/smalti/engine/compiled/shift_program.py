@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import weakref
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from smalti.engine.compiled import shift_kernels
-from smalti.engine.compiled.memory import aligned, padded
+from smalti.engine.compiled.memory import aligned, aligned_copy
+from smalti.engine.compiled.normalisers import LOG2E
 from smalti.engine.compiled.one_pass import OnePassProgram, Running, merged
+from smalti.engine.compiled.shift_rows import FOUR
 from smalti.engine.elements import Selection
 from smalti.engine.match import EveryPlace, SameBorderDistance
-from smalti.engine.precision import WINDOW_ERROR
+from smalti.engine.precision import WINDOW_ERROR, double
+from smalti.engine.pruning import extent
 from smalti.engine.threads import in_order
 from smalti.engine.windows import Centred
 
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["ShiftProgram"]
 
 CHUNK = 64  # images; each takes as long as a thousand at one place
+PROBE = 64  # images that tell beforehand whether float64 is needed
+VECTOR = 8  # entries that canvases are rounded up to
 
 
 class ShiftProgram(OnePassProgram):
@@ -36,28 +42,15 @@ class ShiftProgram(OnePassProgram):
         queries = collection.queries
         assert isinstance(queries, Centred)
         self.channels, self.height, self.width = collection.shape
-        self.radius, self.wrap = queries.size // 2, queries.wrap
-        self.stride = self.width + 2 * self.radius
-        self.plane = (self.height + 2 * self.radius) * self.stride
-        self.windows = padded((self.height - 1) * self.stride + self.width)
-        admitted = collection.admitted
-        assert admitted is not None
-        table = admitted.numpy().reshape(self.height, self.width, self.height, self.width)  # row, column, sy, sx
-        rows, columns = table.any((1, 3)), table.any((0, 2))  # (row, sy), (column, sx)
-        self.rows_allowed = np.ascontiguousarray(rows.T).astype(np.uint8)
-        grid = np.full((self.width, self.height, self.stride), float(shift_kernels.PENALTY))
-        grid[:, :, : self.width] = np.where(columns.T[:, None, :], 0, float(shift_kernels.PENALTY))
-        self.penalties = np.full((self.width, self.windows), float(shift_kernels.PENALTY))
-        used = min(self.windows, self.height * self.stride)
-        self.penalties[:, :used] = grid.reshape(self.width, -1)[:, :used]
-        inside = np.zeros((self.height + 2 * self.radius, self.stride))
-        inside[self.radius : self.radius + self.height, self.radius : self.radius + self.width] = 1
-        self.inside = inside.reshape(-1)
+        if collection not in _plans:
+            _plans[collection] = _Plan.of(collection)
+        self.plan = _plans[collection]
+        self.radius = queries.size // 2
         over_rows, over_columns = (factor.numpy() for factor in queries.factors(collection.shape))
-        # (B, K), base 2: what relative distances take from every logit, the windows' sums of |z|^2
-        squares = np.where(self.noisy[:, None, None], (self.z**2).sum(1), 0)
-        shifts = (over_rows @ squares @ over_columns.T).reshape(len(squares), -1) * self.scales[:, None]
-        self.shifts = shifts[: self.batch]
+        squares = over_rows @ (self.z**2).sum(1) @ over_columns.T
+        # (flips B, K), base 2: what relative distances take from every logit, the windows' sums of |z|^2
+        self.squares = squares.reshape(len(squares), -1) * self.scales[:, None]
+        self.shifts = np.where(self.noisy[:, None], self.squares, 0)[: self.batch]
 
     @staticmethod
     def covers(collection: PosteriorMeanCollection) -> bool:
@@ -72,55 +65,218 @@ class ShiftProgram(OnePassProgram):
     def as_images(self, means: np.ndarray) -> np.ndarray:
         return means.reshape(self.batch, self.channels, self.height, self.width)
 
-    def scan(self, batch: np.ndarray, elements: np.ndarray, real: type, alive: np.ndarray) -> Running:
-        """(rows, 2 + C, windows) of the kernels' canvas."""
-        doubled = np.where(self.noisy[batch], 2, 1)[:, None, None, None]
-        extended = self._extended(self.z[batch] * doubled).reshape(len(batch), -1)
-        z: np.ndarray = np.zeros((len(batch), extended.shape[1] + 64), real)  # vectors may read beyond
-        z[:, : extended.shape[1]] = extended
-        layout = (self.height, self.width, self.radius, self.stride, self.plane, self.windows, int(self.wrap))
+    def posteriors(self) -> Running:
+        """(B, 2 + M, K) relative to `shifts`.
+
+        Where float32 distances would not do for the elements that matter, those are looked at one by one in float64, and float32, with
+        less arithmetic, only says which they are. Some images tell beforehand for which z: the best logits of all images are nearer to 0.
+        """
+        if self._found is None:
+            everyone, everything = np.arange(len(self.z)), np.arange(len(self.selection))
+            some = everything[:: max(1, len(everything) // PROBE)]
+            exact, seen = everyone < 0, None
+            if len(some) < len(everything):
+                found = self._scan(everyone, some, False)
+                exact, seen = self._needed(found), found[:, 0] - np.abs(found[:, 0]) * 4 * self.relative_error
+            running: Running = np.empty((len(self.z), 2 + self.channels, self.height * self.width))
+            for chosen in (~exact, exact):
+                if chosen.any():
+                    running[chosen] = self._scan(everyone[chosen], everything, bool(exact[chosen][0]), seen)
+            late = self._needed(running) & ~exact
+            if late.any():
+                running[late] = self._scan(everyone[late], everything, True, seen)
+            self._found = self.joined(running)
+        return self._found
+
+    def _needed(self, running: Running) -> np.ndarray:
+        """(flips B,) bool: which z, with their flips, need float64."""
+        largest = np.abs(self.joined(running)[:, 0]).max(1)
+        return np.tile(double(largest / LOG2E, self.relative_error), self.flips)
+
+    def _scan(self, batch: np.ndarray, elements: np.ndarray, exact: bool, seen: np.ndarray | None = None) -> Running:
+        """One pass for the rows `batch` of (flips B,) over `elements` of the selection: (rows, 2 + C, K).
+
+        Args:
+            seen: (flips B, K) logits of some of the elements, at most the largest: what lies the gap below them is left out from the
+                first image on. Without them each chunk goes by its own.
+        """
+        plan = self.plan
+        relative = self.noisy[batch] | exact
+        z = self._canvases(batch, relative)
+        narrow = aligned_copy(z, np.float32)
+        # what the logits of this scan lack beside those relative to `shifts`
+        less = np.where(relative & ~self.noisy[batch], 1, 0)[:, None] * self.squares[batch]
+        turns = 2 if plan.wrap else 1  # columns of z that wrap around have states of their own, so that rows stay whole
+        size = self.height * self.width * turns
+        room = -(-size // 16) * 16 + 16  # vectors may read and write beyond the last window
         chunks = [elements[i : i + CHUNK] for i in range(0, len(elements), CHUNK)]
+        ends = np.zeros(self.width + 2 * VECTOR, np.float32)
+        ends[self.width :] = shift_kernels.PENALTY
+        compared = (CHUNK if seen is None else len(elements)) * self.height * self.width
+        slack, more = self._rounding(batch, relative)
+        gaps = (self.gap(compared) + 1 + more).astype(np.float32)
 
         def work(number: int) -> np.ndarray:
             chosen = chunks[number]
-            state = aligned((len(batch), (2 + self.channels) * self.windows), real)
-            state[:, : self.windows] = shift_kernels.LOWEST_LOGIT
-            flags = np.zeros((len(batch), len(chosen)), np.uint8)
+            states = [aligned((len(batch), 2 + self.channels, room), real) for real in (np.float32, np.float64)]
+            for state in states:
+                state[:, 0] = shift_kernels.LOWEST_LOGIT
+            if seen is not None:
+                grid = (seen[batch] + less).reshape(len(batch), self.height, self.width)
+                states[0][:, 0, :size] = np.concatenate([grid] * turns, 2).reshape(len(batch), -1)
             shift_kernels.shift_pass(
                 self.images,
-                real(self.offset),
+                np.float32(self.offset),
                 self.selection.indices[chosen],
-                self.log_priors[chosen].astype(real),
+                self.log_priors[chosen],
+                narrow,
                 z,
-                self.noisy[batch],
-                self.scales[batch].astype(real),
-                layout,
-                self.rows_allowed,
-                self.penalties.astype(real).reshape(-1),
-                self.inside.astype(real),
-                state,
-                flags,
+                relative,
+                exact,
+                self.scales[batch],
+                plan.x_layout,
+                plan.z_layout,
+                plan.row_groups,
+                plan.row_penalties,
+                plan.column_jobs,
+                plan.segments,
+                ends,
+                (self.width * turns, room),
+                gaps,
+                slack.astype(np.float32),
+                *(state.reshape(len(batch), -1) for state in states),
             )
-            alive[:, chosen] = flags
-            return state.reshape(len(batch), 2 + self.channels, self.windows).astype(np.float64)
+            return states[int(exact)][..., :size].astype(np.float64)
 
         total: Running | None = None
         for part in in_order(work, len(chunks)):
             total = part if total is None else merged(total, part)
         assert total is not None
+        if plan.wrap:
+            total = total.reshape(*total.shape[:2], self.height, turns, self.width)
+            total = merged(total[..., 0, :], total[..., 1, :]).reshape(*total.shape[:2], -1)
+        total[:, 0] -= less
         return total
 
-    def _extended(self, images: np.ndarray) -> np.ndarray:
-        r = self.radius
-        return np.pad(images, ((0, 0), (0, 0), (r, r), (r, r)), "wrap" if self.wrap else "constant")
+    def _rounding(self, batch: np.ndarray, relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How far float32 logits may be off, as (factors, bits), each (rows,): a logit l is at most |l| (factor - 1) + bits off.
+
+        A sum of terms is at most (number of additions on the way) 2^-24 times the sum of their magnitudes off: for squared differences
+        that is the distance itself, for products at most p^2 sum_c (max |x|^2 + max |x| max |2 z|).
+        """
+        side = 2 * self.radius + 1
+        additions = (
+            2 * side + 10
+        )  # of channels, rows, columns and to the logit; twice for the maximum that it is compared with
+        largest = self.offset if self.images.dtype == np.uint8 else extent(self.collection.source)
+        terms = side**2 * self.channels * (largest**2 + 2 * largest * np.abs(self.z[batch]).max((1, 2, 3)))
+        return (
+            np.where(relative, 1, 1 + 2 * additions * 2.0**-24),
+            np.where(relative, 2 * additions * 2.0**-24 * terms * self.scales[batch], 0),
+        )
+
+    def _canvases(self, batch: np.ndarray, relative: np.ndarray) -> np.ndarray:
+        """z, doubled where relative, all around the places that windows may look at: (rows, C planes) float64."""
+        doubled = self.z[batch] * np.where(relative, 2, 1)[:, None, None, None]
+        wide = np.pad(doubled, ((0, 0), (0, 0), *self.plan.z_margins), "wrap" if self.plan.wrap else "constant")
+        canvas = np.zeros((len(batch), wide[0].size + 64))  # vectors may read beyond
+        canvas[:, : wide[0].size] = wide.reshape(len(batch), -1)
+        return canvas
 
     def joined(self, running: Running) -> Running:
-        """(flips B, 2 + C, windows) -> (B, 2 + C, K)."""
-        used = self.height * self.stride
-        grid = np.zeros((*running.shape[:2], max(used, self.windows)))
-        grid[..., : self.windows] = running
-        grid = grid[..., :used].reshape(*running.shape[:2], self.height, self.stride)[..., : self.width]
-        own = grid[: self.batch].reshape(self.batch, running.shape[1], -1)
+        """(flips B, 2 + C, K) -> (B, 2 + C, K)."""
+        own = running[: self.batch]
         if self.flips == 1:
             return own
-        return merged(own, grid[self.batch :, ..., ::-1].reshape(self.batch, running.shape[1], -1))
+        grid = running[self.batch :].reshape(*own.shape[:2], self.height, self.width)
+        return merged(own, grid[..., ::-1].reshape(own.shape))
+
+
+class _Plan(NamedTuple):
+    """Which rows and columns the kernel runs over; arguments of `shift_pass`."""
+
+    wrap: bool
+    z_margins: tuple[tuple[int, int], tuple[int, int]]
+    x_layout: tuple[int, ...]
+    z_layout: tuple[int, int]
+    row_groups: np.ndarray
+    row_penalties: np.ndarray
+    column_jobs: np.ndarray
+    segments: np.ndarray
+
+    @staticmethod
+    def of(collection: PosteriorMeanCollection) -> _Plan:
+        queries = collection.queries
+        assert isinstance(queries, Centred)
+        assert collection.admitted is not None
+        _, height, width = collection.shape
+        radius, wrap = queries.size // 2, queries.wrap
+        table = collection.admitted.numpy().reshape(height, width, height, width)  # row, column, sy, sx
+        rows, columns = table.any((1, 3)), table.any((0, 2))  # (row, sy), (column, sx)
+        # where windows are cut at the border, there are zeros around image and z; shifts of rows come FOUR at a time, not all admitted
+        across = 0 if wrap else radius
+        top = radius + 2 * FOUR
+        step = -(-(width + 2 * across) // VECTOR) * VECTOR
+        x_layout = (height, width, radius, top, across, step, (height + 2 * top) * step)
+        z_margins = ((height + top,) * 2, (width + radius + VECTOR,) * 2)
+        z_step = width + sum(z_margins[1])
+        z_layout = z_step, (height + sum(z_margins[0])) * z_step
+        groups, penalties = [], []
+        for shifts in _by_four(height, wrap):
+            admitted = np.stack([_admitted(rows, shift, height, wrap) for shift in shifts], 1)  # (row of z + H, q)
+            used = np.flatnonzero(admitted.any(1))
+            if not len(used):
+                continue
+            first, last = int(used[0]), int(used[-1]) + 1
+            row = first - height  # of z, from -H on
+            groups.append((row % height, last - first, row - radius + z_margins[0][0], row + shifts[0] - radius + top))
+            penalties.append(admitted[first:last])
+        row_penalties = np.full((len(groups), max(map(len, penalties)), FOUR), shift_kernels.PENALTY)
+        for number, found in enumerate(penalties):
+            row_penalties[number, : len(found)] = np.where(found, 0, shift_kernels.PENALTY)
+        jobs, segments = [], []
+        for shift in range(width) if wrap else range(1 - width, width):
+            admitted = _admitted(columns, shift, width, wrap)
+            used = np.flatnonzero(admitted)
+            if not len(used):
+                continue
+            before = len(segments)
+            for run in np.split(used, 1 + np.flatnonzero(np.diff(used) > 1)):
+                column = int(run[0]) - width  # of z, from -W on
+                segments.append((column + shift - radius + across, len(run), column + width if wrap else column))
+            low = min(begin for begin, _, _ in segments[before:]) // VECTOR * VECTOR
+            high = max(begin + count for begin, count, _ in segments[before:]) + 2 * radius
+            high = low - (low - high) // VECTOR * VECTOR
+            jobs.append((low, high, z_margins[1][0] - across - shift, before, len(segments)))
+        return _Plan(
+            wrap,
+            z_margins,
+            x_layout,
+            z_layout,
+            np.array(groups, np.int64),
+            row_penalties,
+            np.array(jobs, np.int64),
+            np.array(segments, np.int64),
+        )
+
+
+_plans: weakref.WeakKeyDictionary[PosteriorMeanCollection, _Plan] = weakref.WeakKeyDictionary()
+
+
+def _by_four(size: int, wrap: bool) -> list[range]:
+    """All shifts, FOUR at a time, the last ones beyond `size`; where z does not wrap, negative ones too."""
+    return [range(first, first + FOUR) for first in range(0 if wrap else -(-(size - 1) // FOUR) * -FOUR, size, FOUR)]
+
+
+def _admitted(table: np.ndarray, shift: int, size: int, wrap: bool) -> np.ndarray:
+    """(2 size,) bool: whether row (column) r of z, from -size on, may be compared with row r + shift of an image.
+
+    Rows before 0 are those of z that wraps around: row r + size, one turn back.
+    """
+    found = np.zeros(2 * size, bool)
+    if abs(shift) >= size:
+        return found
+    for row in range(-size if wrap else 0, size):
+        if 0 <= row + shift < size:
+            found[row + size] = table[row % size, shift % size]
+    return found

@@ -1,4 +1,4 @@
-"""What the intrinsics share: vectors of 64 bytes in LLVM's own language, loaded from and stored to flat arrays.
+"""What the intrinsics share: vectors in LLVM's own language, loaded from and stored to flat arrays.
 
 Loops over a few rows of some tens of numbers are too short, and have too many pointers, for LLVM's own vectoriser; so the innermost loops
 of the mask and shift kernels are written out in vectors.
@@ -18,14 +18,14 @@ VECTOR = 64  # bytes
 
 
 class Vectors:
-    """Vectors of one real type, float32 or float64."""
+    """Vectors of one real type, float32 or float64, and of so many bytes."""
 
-    def __init__(self, builder: Any, real: Any) -> None:
+    def __init__(self, builder: Any, real: Any, size: int = VECTOR) -> None:
         self.builder = builder
         self.single = real == types.float32
         self.real = ir.FloatType() if self.single else ir.DoubleType()
         self.size = 4 if self.single else 8
-        self.lanes = VECTOR // self.size
+        self.lanes = size // self.size
         self.type = ir.VectorType(self.real, self.lanes)
 
     def place(self, data: Any, index: Any) -> Any:
@@ -52,6 +52,11 @@ class Vectors:
         """a b + c."""
         flags = ("contract",)
         return self.builder.fadd(self.builder.fmul(a, b, flags=flags), c, flags=flags)
+
+    def minus_times(self, a: Any, b: Any, c: Any) -> Any:
+        """c - a b."""
+        flags = ("contract",)
+        return self.builder.fsub(c, self.builder.fmul(a, b, flags=flags), flags=flags)
 
     def larger(self, a: Any, b: Any) -> Any:
         return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
