@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from smalti.cli.boundary import InterruptedRunError
 from smalti.cli.jobs.lock import FolderLock
 from smalti.core.errors import InputError, NoRoomError, from_os_error
 from smalti.core.files import atomic_write
@@ -66,6 +67,8 @@ class RunFolder:
         self._lock.release()
         if isinstance(error, NoRoomError):
             raise NoRoomError(error.problem, error.remedy, self.again()) from error
+        if isinstance(error, KeyboardInterrupt) and self._record.get("done") == 0:  # begun, and not in a batch yet
+            raise InterruptedRunError(f"interrupted before the first batch was finished; {self.again()}") from None
 
     def again(self) -> str:
         """What to do after this run has ended early."""
