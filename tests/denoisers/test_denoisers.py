@@ -152,6 +152,23 @@ def test_repr_and_with_source():
     assert (again.window, again.backend, again.source) == (5, "torch", other)
 
 
+@pytest.mark.parametrize("name", [name for name in REGISTRY if "tolerance" in parameters_of(REGISTRY[name])])
+def test_tolerance_reaches_the_collections(name):
+    source = random_source(9, (1, 7, 7))
+    denoiser = create(name, source, **parse_parameters(REGISTRY[name], ["tolerance=0"]))
+    assert "tolerance=0" in repr(denoiser)
+    assert denoiser.with_source(source.subset(np.arange(4))).tolerance == 0
+    collection = denoiser._optimal.collection(1.0) if name == "closed-form-diffusion" else denoiser.collection(1.0)
+    assert collection.tolerance == 0
+    assert "tolerance" not in repr(create(name, source))
+    with pytest.raises(InputError, match="tolerance must be a finite number >= 0"):
+        create(name, source, tolerance=-1e-5)
+
+
+def test_who_has_a_tolerance():
+    assert [name for name in REGISTRY if "tolerance" not in parameters_of(REGISTRY[name])] == ["gaussian", "nearest"]
+
+
 @pytest.mark.parametrize("name", REGISTRY)
 def test_an_array_is_not_a_source(name):
     with pytest.raises(InputError, match="a source is needed, not ndarray"):

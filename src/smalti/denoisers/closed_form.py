@@ -20,6 +20,7 @@ from smalti.core.validation import check_integer
 from smalti.denoisers.base import check_number, check_source, per_level
 from smalti.denoisers.nearest import Nearest
 from smalti.denoisers.optimal import Optimal
+from smalti.engine.pruning import TOLERANCE, check_tolerance
 from smalti.source import Source
 
 __all__ = ["ClosedFormDiffusion"]
@@ -40,6 +41,7 @@ class ClosedFormDiffusion(Denoiser):
         coordinates: in which the noise has the same size at all times: "scarvelis", t x + (1 - t) e with sigma = (1 - t)/t, so that
             tau = c (1 + sigma); "studio", variance preserving, tau = c sqrt(1 + sigma^2).
         backend: "auto", "numba", "torch" or "reference".
+        tolerance: what a pixel may be off for images left out because they certainly weigh little (`smalti.engine.pruning`); 0 for none.
         sigmas: the noise levels of a list of smoothings; the 18 levels of the EDM schedule by default. The nearest one serves.
 
     Costs M times as much as Optimal.
@@ -63,8 +65,10 @@ class ClosedFormDiffusion(Denoiser):
         backend: str = "auto",
         *,
         sigmas: Sequence[float] | torch.Tensor | None = None,
+        tolerance: float = TOLERANCE,
     ) -> None:
         check_source(source)
+        self.tolerance = check_tolerance(tolerance)
         self.source, self.smoothing, self.samples, self.seed = source, smoothing, samples, seed
         self.coordinates, self.backend, self.sigmas = coordinates, backend, sigmas
         self.shape, self.num_classes = source.shape, source.num_classes
@@ -81,7 +85,7 @@ class ClosedFormDiffusion(Denoiser):
             raise InputError(f"coordinates must be 'scarvelis' or 'studio', not {coordinates!r}")
         half = standard_normal(check_integer("the seed", seed), range(samples // 2), source.shape)
         self.noise = torch.cat([half, -half])
-        self._optimal = Optimal(source, backend)
+        self._optimal = Optimal(source, backend, tolerance=self.tolerance)
 
     def tau(self, sigma: torch.Tensor) -> torch.Tensor:
         """Standard deviation of the noise that z is moved by, at noise levels (B,)."""

@@ -16,6 +16,7 @@ from smalti.core.errors import InputError
 from smalti.denoisers.base import WindowDenoiser, check_source, per_level
 from smalti.engine.collection import PosteriorMeanCollection
 from smalti.engine.match import EveryPlace, SameBorderDistance
+from smalti.engine.pruning import TOLERANCE, check_tolerance
 from smalti.engine.windows import Centred
 from smalti.source import Source
 
@@ -33,6 +34,7 @@ class EquivariantLocalScore(WindowDenoiser):
             clipped; a row (column) less than p // 2 from a border is compared with the row (column) at that very distance from it
             only, all others with all others.
         backend: "auto", "numba", "torch" or "reference".
+        tolerance: what a pixel may be off for images left out because they certainly weigh little (`smalti.engine.pruning`); 0 for none.
         sigmas: the noise levels of a list of windows; the 18 levels of the EDM schedule by default. The nearest one serves.
 
     Raises:
@@ -50,8 +52,10 @@ class EquivariantLocalScore(WindowDenoiser):
         backend: str = "auto",
         *,
         sigmas: Sequence[float] | torch.Tensor | None = None,
+        tolerance: float = TOLERANCE,
     ) -> None:
         check_source(source)
+        self.tolerance = check_tolerance(tolerance)
         self.source, self.window, self.borders, self.backend = source, window, borders, backend
         self.sigmas = sigmas
         if borders not in ("circular", "aware"):
@@ -64,4 +68,7 @@ class EquivariantLocalScore(WindowDenoiser):
 
     def collection_at(self, level: int) -> PosteriorMeanCollection:
         match = EveryPlace() if self.borders == "circular" else SameBorderDistance()
-        return PosteriorMeanCollection(self.source, self.windows[level], Centred(1), match, backend=self.backend)
+        queries = self.windows[level]
+        return PosteriorMeanCollection(
+            self.source, queries, Centred(1), match, backend=self.backend, tolerance=self.tolerance
+        )

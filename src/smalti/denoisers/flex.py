@@ -18,6 +18,7 @@ from smalti.core.errors import InputError
 from smalti.core.schedule import edm_sigmas, nearest_level
 from smalti.denoisers.base import check_number, schedule_of
 from smalti.denoisers.heatmaps import WIENER, HeatmapDenoiser, Heatmaps, hard_windows
+from smalti.engine.pruning import TOLERANCE
 from smalti.engine.windows import Full, PackedMasks, Windows
 from smalti.source import Source
 
@@ -40,6 +41,7 @@ class PSPCFlex(HeatmapDenoiser):
         sigmas: the noise levels of heatmaps and thresholds, which the nearest serves; by default those that the heatmaps come with,
             else the 18 levels of the EDM schedule.
         backend: "auto", "numba", "torch" or "reference".
+        tolerance: what a pixel may be off for images left out because they certainly weigh little (`smalti.engine.pruning`); 0 for none.
 
     A mask is what `smalti.denoisers.heatmaps.hard_windows` says: sorted ascending, from where the cumulative share reaches 1 - lambda;
     a pixel that no mask covers joins its own. Masks are cut when a level is first used and kept as bits, (H W)^2 / 8 bytes a level.
@@ -61,9 +63,11 @@ class PSPCFlex(HeatmapDenoiser):
         thresholds: float | Sequence[float] | None = None,
         sigmas: Sequence[float] | torch.Tensor | None = None,
         backend: str = "auto",
+        *,
+        tolerance: float = TOLERANCE,
     ) -> None:
         self.thresholds = thresholds
-        super().__init__(source, heatmaps, sigmas, backend)
+        super().__init__(source, heatmaps, sigmas, backend, tolerance=tolerance)
         assert self.levels is not None
         self.shares = _shares(thresholds, self.levels)
 

@@ -23,6 +23,7 @@ from smalti.core.schedule import edm_sigmas, nearest_level
 from smalti.denoisers.base import AdaptedWindowDenoiser, check_source
 from smalti.denoisers.gaussian import Gaussian
 from smalti.engine.collection import PosteriorMeanCollection
+from smalti.engine.pruning import TOLERANCE, check_tolerance
 from smalti.engine.windows import Windows
 from smalti.source import Source
 
@@ -47,7 +48,7 @@ Heatmaps = str | os.PathLike[str] | torch.Tensor | np.ndarray | HasCells
 class HeatmapDenoiser(AdaptedWindowDenoiser):
     """A denoiser whose windows are made of heatmaps, one for each pixel.
 
-    A subclass calls `super().__init__(source, heatmaps, sigmas, backend)`, which finds the noise levels, and defines
+    A subclass calls `super().__init__(source, heatmaps, sigmas, backend, tolerance=tolerance)`, which finds the noise levels, and defines
     `windows_of(level, label)` with the help of `heat(level, label)`.
     """
 
@@ -57,8 +58,11 @@ class HeatmapDenoiser(AdaptedWindowDenoiser):
         heatmaps: Heatmaps,
         sigmas: Sequence[float] | torch.Tensor | None,
         backend: str,
+        *,
+        tolerance: float = TOLERANCE,
     ) -> None:
         check_source(source)
+        self.tolerance = check_tolerance(tolerance)
         self.source, self.backend, self.sigmas = source, backend, sigmas
         self.heatmaps = torch.from_numpy(heatmaps) if isinstance(heatmaps, np.ndarray) else heatmaps
         self._linear: Gaussian | None = None
@@ -77,7 +81,7 @@ class HeatmapDenoiser(AdaptedWindowDenoiser):
     def collection_for(self, sigma: float, label: int | None) -> PosteriorMeanCollection:
         assert self.levels is not None
         queries, responses = self.windows_of(nearest_level(self.levels, sigma), label)
-        return PosteriorMeanCollection(self.source, queries, responses, backend=self.backend)
+        return PosteriorMeanCollection(self.source, queries, responses, backend=self.backend, tolerance=self.tolerance)
 
     @property
     def opt_outs(self) -> dict[str, str]:  # type: ignore[override]

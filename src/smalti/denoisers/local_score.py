@@ -11,6 +11,7 @@ import torch
 
 from smalti.denoisers.base import WindowDenoiser, check_source, per_level
 from smalti.engine.collection import PosteriorMeanCollection
+from smalti.engine.pruning import TOLERANCE, check_tolerance
 from smalti.engine.windows import Centred
 from smalti.source import Source
 
@@ -25,6 +26,7 @@ class LocalScore(WindowDenoiser):
         window: odd side p >= 1 of the window; from 2 max(H, W) - 1 on it covers the image from every pixel. One side, or a list with
             one for each of `sigmas`.
         backend: "auto", "numba", "torch" or "reference".
+        tolerance: what a pixel may be off for images left out because they certainly weigh little (`smalti.engine.pruning`); 0 for none.
         sigmas: the noise levels of a list of windows; the 18 levels of the EDM schedule by default. The nearest one serves.
 
     Raises:
@@ -41,8 +43,10 @@ class LocalScore(WindowDenoiser):
         backend: str = "auto",
         *,
         sigmas: Sequence[float] | torch.Tensor | None = None,
+        tolerance: float = TOLERANCE,
     ) -> None:
         check_source(source)
+        self.tolerance = check_tolerance(tolerance)
         self.source, self.window, self.backend, self.sigmas = source, window, backend, sigmas
         self.windows, levels = per_level(window, sigmas, "windows")
         for side in self.windows:
@@ -50,4 +54,6 @@ class LocalScore(WindowDenoiser):
         super().__init__(levels)
 
     def collection_at(self, level: int) -> PosteriorMeanCollection:
-        return PosteriorMeanCollection(self.source, Centred(self.windows[level]), Centred(1), backend=self.backend)
+        return PosteriorMeanCollection(
+            self.source, Centred(self.windows[level]), Centred(1), backend=self.backend, tolerance=self.tolerance
+        )

@@ -18,6 +18,7 @@ from smalti.core.schedule import edm_sigmas, nearest_level
 from smalti.denoisers.base import AdaptedWindowDenoiser, check_number, check_source, schedule_of
 from smalti.denoisers.gaussian import Gaussian
 from smalti.engine.collection import PosteriorMeanCollection
+from smalti.engine.pruning import TOLERANCE, check_tolerance
 from smalti.engine.windows import Entries, PackedMasks
 from smalti.source import Source
 
@@ -37,6 +38,7 @@ class PCALocality(AdaptedWindowDenoiser):
             (levels, C H W, C, H, W), one for each of `sigmas`.
         sigmas: the noise levels of `masks`; the 18 levels of the EDM schedule by default. The nearest one serves.
         backend: "auto", "numba", "torch" or "reference".
+        tolerance: what a pixel may be off for images left out because they certainly weigh little (`smalti.engine.pruning`); 0 for none.
 
     The filter is computed in float64 at the very sigma of each call, for z with labels that of their class. An entry that the rule
     leaves with nothing to look at, as one that never varies, looks at itself. The posterior is normalised over the whole source, so that
@@ -59,8 +61,11 @@ class PCALocality(AdaptedWindowDenoiser):
         masks: torch.Tensor | np.ndarray | None = None,
         sigmas: Sequence[float] | torch.Tensor | None = None,
         backend: str = "auto",
+        *,
+        tolerance: float = TOLERANCE,
     ) -> None:
         check_source(source)
+        self.tolerance = check_tolerance(tolerance)
         self.source, self.threshold, self.temperature, self.backend = source, threshold, temperature, backend
         self.masks = torch.from_numpy(masks) if isinstance(masks, np.ndarray) else masks
         self.sigmas = sigmas
@@ -108,7 +113,7 @@ class PCALocality(AdaptedWindowDenoiser):
 
     def collection_for(self, sigma: float, label: int | None) -> PosteriorMeanCollection:
         queries = PackedMasks.of(self.masks_at(sigma, label), 1 / self.temperature)
-        return PosteriorMeanCollection(self.source, queries, Entries(), backend=self.backend)
+        return PosteriorMeanCollection(self.source, queries, Entries(), backend=self.backend, tolerance=self.tolerance)
 
     def _packed(self) -> list[PackedMasks]:
         masks, entries = self.masks, int(np.prod(self.source.shape))

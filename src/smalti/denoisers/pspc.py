@@ -16,6 +16,7 @@ from smalti.core.schedule import edm_sigmas
 from smalti.core.validation import check_integer
 from smalti.denoisers.base import WindowDenoiser, check_source, schedule_of
 from smalti.engine.collection import PosteriorMeanCollection
+from smalti.engine.pruning import TOLERANCE, check_tolerance
 from smalti.engine.windows import Crops, Full
 from smalti.source import Source
 
@@ -40,6 +41,7 @@ class PSPCSquare(WindowDenoiser):
         patch_sizes: one side for each of `sigmas`; None, or a side equal to H = W, is the whole image.
         sigmas: the noise levels of `patch_sizes`; the 18 levels of the EDM schedule by default. The nearest one serves.
         backend: "auto", "numba", "torch" or "reference".
+        tolerance: what a pixel may be off for images left out because they certainly weigh little (`smalti.engine.pruning`); 0 for none.
 
     By default the paper's Table 1, scaled to the size of the images (`table_1_patch_sizes`).
 
@@ -57,8 +59,11 @@ class PSPCSquare(WindowDenoiser):
         patch_sizes: Sequence[int | None] | None = None,
         sigmas: Sequence[float] | torch.Tensor | None = None,
         backend: str = "auto",
+        *,
+        tolerance: float = TOLERANCE,
     ) -> None:
         check_source(source)
+        self.tolerance = check_tolerance(tolerance)
         self.source, self.backend = source, backend
         self.patch_size, self.patch_sizes, self.sigmas = patch_size, patch_sizes, sigmas
         self.levels: list[float] | None = None
@@ -87,4 +92,6 @@ class PSPCSquare(WindowDenoiser):
         return Full() if whole or side is None else Crops(side)
 
     def collection_at(self, level: int) -> PosteriorMeanCollection:
-        return PosteriorMeanCollection(self.source, self._windows(self.sides[level]), backend=self.backend)
+        return PosteriorMeanCollection(
+            self.source, self._windows(self.sides[level]), backend=self.backend, tolerance=self.tolerance
+        )

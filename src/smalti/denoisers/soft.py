@@ -20,6 +20,7 @@ from smalti.core.errors import InputError
 from smalti.denoisers.base import WindowDenoiser, check_number, check_source, per_level
 from smalti.denoisers.heatmaps import WIENER, HeatmapDenoiser, Heatmaps, soft_windows
 from smalti.engine.collection import PosteriorMeanCollection
+from smalti.engine.pruning import TOLERANCE, check_tolerance
 from smalti.engine.windows import Centred, GaussianWindows, Masks, Windows
 from smalti.source import Source
 
@@ -38,6 +39,7 @@ class GaussianWindow(WindowDenoiser):
         response: what each posterior mean contributes: "pixel", its own pixel, or "window", all that it looks at, weighted alike.
         sigmas: the noise levels of a list of widths; the 18 levels of the EDM schedule by default. The nearest one serves.
         backend: "auto", "numba", "torch" or "reference".
+        tolerance: what a pixel may be off for images left out because they certainly weigh little (`smalti.engine.pruning`); 0 for none.
 
     Raises:
         InputError: a width that is not greater than 0, lengths that differ, another response.
@@ -55,8 +57,11 @@ class GaussianWindow(WindowDenoiser):
         response: Response = "pixel",
         sigmas: Sequence[float] | torch.Tensor | None = None,
         backend: str = "auto",
+        *,
+        tolerance: float = TOLERANCE,
     ) -> None:
         check_source(source)
+        self.tolerance = check_tolerance(tolerance)
         self.source, self.width, self.response, self.backend = source, width, response, backend
         self.sigmas = sigmas
         _check_response(response)
@@ -69,7 +74,7 @@ class GaussianWindow(WindowDenoiser):
     def collection_at(self, level: int) -> PosteriorMeanCollection:
         queries = GaussianWindows(self.widths[level])
         responses = queries if self.response == "window" else Centred(1)
-        return PosteriorMeanCollection(self.source, queries, responses, backend=self.backend)
+        return PosteriorMeanCollection(self.source, queries, responses, backend=self.backend, tolerance=self.tolerance)
 
 
 class HeatmapWeighted(HeatmapDenoiser):
@@ -80,6 +85,7 @@ class HeatmapWeighted(HeatmapDenoiser):
         heatmaps, sigmas: as for `PSPCFlex`. Each heatmap is divided by its largest value.
         response: what each posterior mean contributes: "pixel", its own pixel, or "window", all that it looks at, weighted alike.
         backend: "auto", "numba", "torch" or "reference".
+        tolerance: what a pixel may be off for images left out because they certainly weigh little (`smalti.engine.pruning`); 0 for none.
 
     Windows are made when a level is first used: 8 (H W)^2 bytes a level, 8 MB for 32 x 32; the latest 24 are kept. A pixel whose heatmap
     is 0 looks at itself.
@@ -99,10 +105,12 @@ class HeatmapWeighted(HeatmapDenoiser):
         response: Response = "pixel",
         sigmas: Sequence[float] | torch.Tensor | None = None,
         backend: str = "auto",
+        *,
+        tolerance: float = TOLERANCE,
     ) -> None:
         self.response = response
         _check_response(response)
-        super().__init__(source, heatmaps, sigmas, backend)
+        super().__init__(source, heatmaps, sigmas, backend, tolerance=tolerance)
 
     def windows_of(self, level: int, label: int | None) -> tuple[Windows, Windows]:
         queries = Masks(soft_windows(self.heat(level, label)).unflatten(1, self.shape[1:]))

@@ -1,21 +1,23 @@
 """The `numba` backend: compiled loops on the CPU for windows at the same place, on threads.
 
-Boxes (`Full`, `Crops`, `Centred`) are sliding sums: `compiled.kernels`, called by `compiled.box_program` and `compiled.full_program`. Masks
-of any form are sparse sums with images in lanes: `compiled.mask_kernels` and `compiled.mask_program`. A flip is done to z instead of to
-every image: the distance between z and the flipped image is that between the flipped z and the image, so a source with flips costs twice,
-and no image is moved.
+Boxes (`Full`, `Crops`, `Centred`) are sliding sums: `compiled.kernels`, called by `compiled.box_program` and `compiled.full_program`; where
+each answers with its own pixel, one pass does: `compiled.pixel_kernels` and `compiled.pixel_program`. Masks of any form are sparse sums
+with images in lanes: `compiled.mask_kernels` and `compiled.mask_program`. A flip is done to z instead of to every image: the distance
+between z and the flipped image is that between the flipped z and the image, so a source with flips costs twice, and no image is moved.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
 
 from smalti.engine.backend import Backend
 from smalti.engine.compiled.box_program import BoxProgram
 from smalti.engine.compiled.full_program import FullProgram
-from smalti.engine.compiled.mask_program import EntryProgram, MaskProgram, mask_program
+from smalti.engine.compiled.mask_program import mask_program
+from smalti.engine.compiled.pixel_program import PixelProgram
 from smalti.engine.compiled.shift_program import ShiftProgram
 from smalti.engine.elements import Selection
 from smalti.engine.torch_backend import TorchBackend
@@ -25,6 +27,16 @@ if TYPE_CHECKING:
     from smalti.engine.collection import PosteriorMeanCollection
 
 __all__ = ["NumbaBackend"]
+
+
+class _TwoPhases(Protocol):
+    """What every program has; see `smalti.engine.compiled.one_pass`."""
+
+    def normalisers(self) -> np.ndarray: ...
+
+    def numerator(self, log_normalisers: np.ndarray) -> np.ndarray: ...
+
+    def both_phases(self) -> np.ndarray: ...
 
 
 class NumbaBackend(Backend):
@@ -72,9 +84,10 @@ class NumbaBackend(Backend):
         selection: Selection,
         transpose: bool,
     ) -> torch.Tensor:
-        program = _program(collection, z, sigma, selection)
-        if not isinstance(program, BoxProgram):  # plain matrix products do for one window, and for masks
+        boxes = not ShiftProgram.covers(collection) and _are_boxes(collection)
+        if not boxes or _are_whole(collection):  # plain matrix products do for one window, and for masks
             return TorchBackend().covariance_product(collection, z, sigma, direction, selection, transpose)
+        program = BoxProgram(collection, z, sigma, selection)
         return torch.from_numpy(program.covariance_product(direction.detach().double().numpy(), transpose))
 
 
@@ -87,13 +100,19 @@ def _are_boxes(collection: PosteriorMeanCollection) -> bool:
     return not collection.source.hflip or (box.mirrored(width) and reply.mirrored(width))
 
 
+def _are_whole(collection: PosteriorMeanCollection) -> bool:
+    """Whether queries and responses are one box, the image."""
+    box, reply = collection.queries.boxes(collection.shape), collection.responses.boxes(collection.shape)
+    return box == reply == Full().boxes(collection.shape)
+
+
 def _program(
     collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
-) -> BoxProgram | FullProgram | MaskProgram | EntryProgram | ShiftProgram:
+) -> _TwoPhases:
     if ShiftProgram.covers(collection):
         return ShiftProgram(collection, z, sigma, selection)
     if not _are_boxes(collection):
         return mask_program(collection, z, sigma, selection)
-    box, reply = collection.queries.boxes(collection.shape), collection.responses.boxes(collection.shape)
-    whole = box == reply == Full().boxes(collection.shape)
-    return (FullProgram if whole else BoxProgram)(collection, z, sigma, selection)
+    if _are_whole(collection):
+        return FullProgram(collection, z, sigma, selection)
+    return (PixelProgram if PixelProgram.covers(collection) else BoxProgram)(collection, z, sigma, selection)

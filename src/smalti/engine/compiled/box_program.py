@@ -10,9 +10,10 @@ import torch
 
 from smalti.engine.compiled import kernels
 from smalti.engine.compiled.geometry import Geometry
+from smalti.engine.compiled.leaving_out import gaps, seeds
 from smalti.engine.compiled.memory import aligned, aligned_copy
 from smalti.engine.compiled.normalisers import LOG2E, Normalisers
-from smalti.engine.compiled.program import Program, chunks_of, worth_float64
+from smalti.engine.compiled.program import LOWEST, Program, chunks_of, worth_float64
 from smalti.engine.elements import Selection
 from smalti.engine.precision import WINDOW_ERROR, double
 from smalti.engine.threads import in_order
@@ -33,7 +34,8 @@ class BoxProgram(Program):
         assert reply is not None
         self.geometry = Geometry(box, reply, collection.shape)
         # from phase 1 to phase 2: which images weigh anything
-        self.alive = np.ones((len(self.z), len(selection)), np.uint8)
+        self.alive = np.full((len(self.z), len(selection)), kernels.HEAVY, np.uint8)
+        self.gaps = gaps(self)
         factors = collection.queries.factors(collection.shape)
         assert factors is not None
         rows, columns = (factor.numpy() for factor in factors)
@@ -94,17 +96,21 @@ class BoxProgram(Program):
         chunks = chunks_of(elements)
         alive = np.zeros((len(batch), len(self.selection)), np.uint8)
 
-        def work(number: int) -> Normalisers:
-            chosen = chunks[number]
-            highest = aligned((len(batch), geometry.windows), real)
-            highest[...] = -np.inf
-            totals = aligned(highest.shape, real)
+        def work(chosen: np.ndarray, highest: np.ndarray) -> Normalisers:
+            state = aligned((len(batch), 2, geometry.windows), real)
+            state[:, 0] = highest
             flags = np.zeros((len(batch), len(chosen)), np.uint8)
-            kernels.box_normalisers(*self._arguments(batch, chosen, real, z), highest, totals, flags)
+            bounds = (real(bits) for bits in self.gaps)
+            kernels.box_normalisers(
+                *self._arguments(batch, chosen, real, z), *bounds, state.reshape(len(batch), -1), flags
+            )
             alive[:, chosen] = flags
-            return Normalisers(highest.astype(np.float64), totals.astype(np.float64))
+            return Normalisers(*state.astype(np.float64).transpose(1, 0, 2))
 
-        found = functools.reduce(Normalisers.merged, in_order(work, len(chunks))).map(geometry.gather)
+        highest = np.full((len(batch), geometry.windows), kernels.LOWEST_LOGIT, np.float64)
+        highest = work(seeds(elements), highest).highest
+        parts = in_order(lambda number: work(chunks[number], highest), len(chunks))
+        found = functools.reduce(Normalisers.merged, parts).map(geometry.gather)
         out.highest[batch], out.mass[batch] = found.highest, found.mass
         self.alive[batch] = alive
 
@@ -138,7 +144,7 @@ class BoxProgram(Program):
     def _phase_two(self, batch: np.ndarray, real: type, references: np.ndarray, corrections: np.ndarray) -> np.ndarray:
         geometry = self.geometry
         z = self._inputs(batch, real)
-        chunks = chunks_of(np.flatnonzero(self.alive[batch].any(0)))
+        chunks = chunks_of(np.flatnonzero((self.alive[batch] == kernels.HEAVY).any(0)))
 
         def work(number: int) -> np.ndarray:
             chosen = chunks[number]
@@ -146,13 +152,16 @@ class BoxProgram(Program):
             alive = np.ascontiguousarray(self.alive[np.ix_(batch, chosen)])
             arguments = self._arguments(batch, chosen, real, z)
             outer = geometry.outer(geometry.reply)
-            kernels.box_numerator(*arguments, outer, references, corrections, alive, numerator)
+            kernels.box_numerator(
+                *arguments, outer, references, corrections, alive, np.float32(-self.gaps[0]), numerator
+            )
             return numerator
 
         return sum(in_order(work, len(chunks)), np.zeros((len(batch), z.shape[1], geometry.plane)))
 
     def covariance_product(self, direction: np.ndarray, transpose: bool) -> np.ndarray:
-        """sum_k outer_k * Cov_k(x, x) (inner_k * direction): (B, C, H, W) float64, working scale."""
+        """sum_k outer_k * Cov_k(x, x) (inner_k * direction): (B, C, H, W) float64, working scale. Leaves out nothing."""
+        self.gaps = -LOWEST, -LOWEST
         geometry = self.geometry
         inner, outer = (geometry.reply, geometry.box) if transpose else (geometry.box, geometry.reply)
         references, corrections = self._spread(self.relative_normalisers())

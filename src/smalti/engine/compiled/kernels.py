@@ -14,7 +14,7 @@ Logits are in base 2: l = log2(prior) - S * scale with scale = log2(e) / (2 sigm
 about their middle: u - 127.5. `real` is float32, or float64 where float32 distances would not do: the type of the arrays decides.
 
 All kernels are in one file on purpose: Numba's cache of compiled code notices changes in the file of a function, not of those it calls
-(so touch this file after a change of `exp2`).
+(so touch this file after a change of `exp2` or `pixel_rows`).
 """
 
 from __future__ import annotations
@@ -26,8 +26,14 @@ import numpy as np
 
 from smalti.engine.compiled.exp2 import SMALLEST as _SMALLEST
 from smalti.engine.compiled.exp2 import exp2
+from smalti.engine.compiled.pixel_rows import FOUR, absorb_pixels
 
 __all__ = [
+    "HEAVY",
+    "LOWEST_LOGIT",
+    "NOWHERE",
+    "TILE",
+    "bounded_distances",
     "box_covariance",
     "box_normalisers",
     "box_numerator",
@@ -37,7 +43,9 @@ __all__ = [
 
 SMALLEST = np.float32(_SMALLEST)
 GAP_LIMIT = np.float32(64)  # bits; logits lie below their normaliser, but a caller's own may be anything
-BLOCK = 8  # images that are laid out, and stay in the L2 cache, at a time
+LOWEST_LOGIT = np.float32(-1e30)  # running maxima before the first
+NOWHERE = np.float32(-2e30)  # logits where there is no window or image: no weight even beside such a maximum
+LIGHT, HEAVY = 1, 2  # images that could weigh something but for rounding; that do
 
 plain = numba.njit(nogil=True, cache=True, fastmath={"contract"})
 # for sums whose order may be changed; never for code that meets infinities or `exp2` (whose rounding must stay as written)
@@ -86,7 +94,7 @@ def _double_and_one(tape: Any, out: int, a: int, b: int, x: int, n: int) -> None
 
 
 @plain
-def _doublings(width: int) -> int:
+def doublings(width: int) -> int:
     """floor(log2(width)): how many passes a sliding sum takes."""
     passes = 0
     while (width >> (passes + 1)) > 0:
@@ -98,10 +106,10 @@ def _doublings(width: int) -> int:
 def sliding_sum(tape: Any, x: int, width: int, step: int, n: int, passes: int, ping: int, pong: int) -> int:
     """out[i] = sum_{j < width} x[i + j step] for i < n, after the first `passes` of its passes.
 
-    x, ping, pong and the result (one of the three) are positions on the tape. With passes = `_doublings(width)` the sum is complete.
+    x, ping, pong and the result (one of the three) are positions on the tape. With passes = `doublings(width)` the sum is complete.
     Reads up to n + (width - 1) step entries of x, and some padding.
     """
-    top = _doublings(width)
+    top = doublings(width)
     source, target, spare = x, ping, pong
     for bit in range(top - 1, top - 1 - passes, -1):
         have, after = width >> (bit + 1), width >> bit
@@ -120,8 +128,8 @@ def box_sum(tape: Any, x: int, height: int, width: int, stride: int, n: int, row
 
     The first four rows of the tape, `row` entries each, are used; x is left as it is. Returns the position of the result.
     """
-    columns = sliding_sum(tape, x, height, stride, n + width - 1, _doublings(height), 0, row)
-    return sliding_sum(tape, columns, width, 1, n, _doublings(width), 2 * row, 3 * row)
+    columns = sliding_sum(tape, x, height, stride, n + width - 1, doublings(height), 0, row)
+    return sliding_sum(tape, columns, width, 1, n, doublings(width), 2 * row, 3 * row)
 
 
 @plain
@@ -131,7 +139,7 @@ def spread_sum(tape: Any, x: int, width: int, step: int, n: int, out: int, row: 
     Positions on the tape; the passes write at out, out + row, ... There are zeros before and after x and all of these, and since each
     pass always writes the same range, they stay. Returns the position of the result, x itself or the last pass's.
     """
-    top = _doublings(width)
+    top = doublings(width)
     source, target = x, out
     for bit in range(top - 1, -1, -1):
         have, after = width >> (bit + 1), width >> bit
@@ -164,7 +172,7 @@ def _load(image: Any, offset: Any, out: Any) -> None:
 
 
 @plain
-def _difference(image: Any, offset: Any, z: Any, relative: bool, out: Any) -> None:
+def difference(image: Any, offset: Any, z: Any, relative: bool, out: Any) -> None:
     """out[i] = sum_c (v - z[c, i])^2, v = image[c, i] - offset, over the pixels of the image (planes, or stored pixels).
 
     If `relative`, z is doubled and out[i] = sum_c v (v - z[c, i]): the same less |z|^2, which at high noise is nearly all of it.
@@ -229,7 +237,7 @@ def _move_rows(source: Any, source_stride: int, target: Any, target_stride: int,
 
 
 @plain
-def _logits(tape: Any, a: int, scale: Any, log_prior: Any, out: Any, n: int) -> None:
+def plain_logits(tape: Any, a: int, scale: Any, log_prior: Any, out: Any, n: int) -> None:
     xa = tape[a : a + n]
     for k in range(n):
         out[k] = log_prior - xa[k] * scale
@@ -254,11 +262,11 @@ def box_logits(
     tape: Any, d: int, row: int, stride: int, height: int, width: int, scale: Any, log_prior: Any, out: Any, n: int
 ) -> None:
     """out = log_prior - scale * box sums of d: the last pass of the box sum makes the logits. Uses the tape as `box_sum`."""
-    columns = sliding_sum(tape, d, height, stride, n + width - 1, _doublings(height), 0, row)
+    columns = sliding_sum(tape, d, height, stride, n + width - 1, doublings(height), 0, row)
     if width == 1:
-        _logits(tape, columns, scale, log_prior, out, n)
+        plain_logits(tape, columns, scale, log_prior, out, n)
         return
-    last = sliding_sum(tape, columns, width, 1, n, _doublings(width) - 1, 2 * row, 3 * row)
+    last = sliding_sum(tape, columns, width, 1, n, doublings(width) - 1, 2 * row, 3 * row)
     have = width >> 1
     if width & 1:
         _logits_of_three(tape, last, last + have, columns + width - 1, scale, log_prior, out, n)
@@ -267,60 +275,8 @@ def box_logits(
 
 
 @plain
-def _raise_to(highest: Any, values: Any, n: int) -> None:
-    for k in range(n):
-        highest[k] = max(highest[k], values[k])
-
-
-@plain
-def _raise_to_four(highest: Any, a: Any, b: Any, c: Any, d: Any, n: int) -> None:
-    for k in range(n):
-        highest[k] = max(highest[k], max(max(a[k], b[k]), max(c[k], d[k])))
-
-
-@plain
-def _rescale(total: Any, before: Any, after: Any, n: int) -> None:
-    for k in range(n):
-        total[k] *= exp2(np.float32(before[k] - after[k]))
-
-
-@plain
-def _add_weights(total: Any, logits: Any, reference: Any, n: int) -> bool:
-    """total += 2^(logits - reference); whether anything was added."""
-    alive = np.int32(0)
-    for k in range(n):
-        gap = np.float32(logits[k] - reference[k])
-        total[k] += exp2(gap)
-        alive |= np.int32(gap >= SMALLEST)
-    return alive != 0
-
-
-@plain
-def _add_four_weights(total: Any, a: Any, b: Any, c: Any, d: Any, reference: Any, n: int, alive: Any) -> None:
-    """`_add_weights` for four images in one pass."""
-    alive_a = np.int32(0)
-    alive_b = np.int32(0)
-    alive_c = np.int32(0)
-    alive_d = np.int32(0)
-    for k in range(n):
-        gap_a = np.float32(a[k] - reference[k])
-        gap_b = np.float32(b[k] - reference[k])
-        gap_c = np.float32(c[k] - reference[k])
-        gap_d = np.float32(d[k] - reference[k])
-        total[k] += (exp2(gap_a) + exp2(gap_b)) + (exp2(gap_c) + exp2(gap_d))
-        alive_a |= np.int32(gap_a >= SMALLEST)
-        alive_b |= np.int32(gap_b >= SMALLEST)
-        alive_c |= np.int32(gap_c >= SMALLEST)
-        alive_d |= np.int32(gap_d >= SMALLEST)
-    alive[0] = alive_a
-    alive[1] = alive_b
-    alive[2] = alive_c
-    alive[3] = alive_d
-
-
-@plain
-def _weights(logits: Any, reference: Any, correction: Any, out: Any, n: int) -> bool:
-    """out = 2^(logits - reference) correction, with normaliser = reference - log2(correction); whether any of it is more than 0.
+def _weights(logits: Any, reference: Any, correction: Any, least: Any, out: Any, n: int) -> bool:
+    """out = 2^(logits - reference) correction, with normaliser = reference - log2(correction); whether any 2^(...) is at least 2^least.
 
     The two parts keep the weights' sum at one: a normaliser of thousands of bits, rounded to float32, would not.
     """
@@ -328,7 +284,7 @@ def _weights(logits: Any, reference: Any, correction: Any, out: Any, n: int) -> 
     for k in range(n):
         gap = np.float32(min(logits[k] - reference[k], GAP_LIMIT))
         out[k] = exp2(gap) * correction[k]
-        alive |= np.int32(gap >= SMALLEST)
+        alive |= np.int32(gap >= least)
     return alive != 0
 
 
@@ -342,8 +298,9 @@ def box_normalisers(
     relative: Any,
     scales: Any,
     layout: Any,
-    highest: Any,
-    totals: Any,
+    gap: Any,
+    wide: Any,
+    state: Any,
     alive: Any,
 ) -> None:
     """Phase 1 on one chunk: per query window, the running maximum of the logits and the sum of 2^(logit - maximum).
@@ -358,52 +315,43 @@ def box_normalisers(
         scales: (B,) real, log2(e) / (2 sigma^2).
         layout: integers (height, width, stride, first, row, box height, box width, box first, windows): the canvas has rows of
             length `stride` and `row` entries in all, pixel 0 is at `first`, the first anchor's box begins at `box first`.
-        highest, totals: (B, windows) real, results.
-        alive: (B, n) uint8, results: 0 where every weight of the image underflows to 0 against the running maxima, and so
-            against the final normalisers.
+        gap: real, bits: a logit that lies further below the running maximum may be left out, of the sums and by phase 2.
+        wide: real, bits >= gap: one that lies further below certainly may be, however float32 rounds.
+        state: (B, 2 windows) real, running maxima and totals: begin with logits that some image has, or at LOWEST_LOGIT, and with 0.
+        alive: (B, n) uint8, results: HEAVY where some logit is not below the running maximum less `gap`; LIGHT where none is, but some
+            of it, or of the three images beside it, is not below the maximum less `wide`; else 0.
     """
     height, width, stride, first, row, box_height, box_width, box_first, windows = layout
     channels, plane = z.shape[1], z.shape[2]
-    block = scratch(BLOCK * channels, plane, z).reshape(BLOCK, channels, plane)
-    logits = scratch(BLOCK, windows, z)
-    reference = scratch(1, windows, z)[0]
+    block = scratch(FOUR * channels, plane, z).reshape(FOUR, channels, plane)
+    logits = scratch(1, FOUR * windows, z)[0]
     canvas = 4 * row
     tape = scratch(1, 5 * row + LANES, z)[0]
     on_canvas = tape[canvas + first : canvas + first + max(plane, height * stride)]
     squares = on_canvas if stride == width else scratch(1, plane, z)[0]
     alone = z.shape[0] == 1
     zero = type(offset)(0)
-    for start in range(0, elements.shape[0], BLOCK):
-        count = min(BLOCK, elements.shape[0] - start)
+    for start in range(0, elements.shape[0], FOUR):
+        count = min(FOUR, elements.shape[0] - start)
         if not alone:
             for j in range(count):
                 _load(images[elements[start + j]], offset, block[j])
         for b in range(z.shape[0]):
-            reference[:] = highest[b]
             for j in range(count):
                 if alone:
-                    _difference(images[elements[start + j]], offset, z[0], relative[0], squares)
+                    difference(images[elements[start + j]], offset, z[0], relative[0], squares)
                 else:
-                    _difference(block[j], zero, z[b], relative[b], squares)
+                    difference(block[j], zero, z[b], relative[b], squares)
                 if stride != width:
                     _move_rows(squares, width, on_canvas, stride, height, width)
-                log_prior = log_priors[start + j]
-                at = canvas + box_first
-                box_logits(tape, at, row, stride, box_height, box_width, scales[b], log_prior, logits[j], windows)
-            fours = count - count % 4
-            for j in range(0, fours, 4):
-                _raise_to_four(reference, logits[j], logits[j + 1], logits[j + 2], logits[j + 3], windows)
-            for j in range(fours, count):
-                _raise_to(reference, logits[j], windows)
-            _rescale(totals[b], highest[b], reference, windows)
-            for j in range(0, fours, 4):
-                flags = alive[b, start + j : start + j + 4]
-                _add_four_weights(
-                    totals[b], logits[j], logits[j + 1], logits[j + 2], logits[j + 3], reference, windows, flags
-                )
-            for j in range(fours, count):
-                alive[b, start + j] = _add_weights(totals[b], logits[j], reference, windows)
-            highest[b, :] = reference
+                at, out = canvas + box_first, logits[j * windows : (j + 1) * windows]
+                box_logits(tape, at, row, stride, box_height, box_width, scales[b], log_priors[start + j], out, windows)
+            if count < FOUR:
+                logits[count * windows :] = type(offset)(NOWHERE)
+            found = absorb_pixels(logits, windows, logits, zero, 0, 0, 0, state[b], windows, windows, gap, wide)
+            if found >> FOUR:
+                for j in range(count):
+                    alive[b, start + j] = HEAVY if (found >> j) & 1 else LIGHT
 
 
 @plain
@@ -434,7 +382,7 @@ def _spread_tape(layout: Any, outer: Any, like: Any) -> Any:
     margin = padded(max(lead + 1, box_height * stride + box_width, before))
     spread = padded(windows + box_height * stride + box_width)
     row = margin + max(spread, lead + padded(height * stride)) + LANES
-    rows = 2 + _doublings(box_width) + _doublings(box_height)
+    rows = 2 + doublings(box_width) + doublings(box_height)
     return scratch(1, rows * row, like)[0], row, margin
 
 
@@ -443,13 +391,13 @@ def spread_box(tape: Any, row: int, margin: int, layout: Any, outer: Any) -> int
     """The composite's weights, sum_k weight_k [pixel in box k], from the weights in row 0: position of a plane."""
     height, width, stride, _, _, _, _, _, windows = layout
     box_height, box_width, lead, before = outer
-    along = _doublings(box_width)
+    along = doublings(box_width)
     rows = spread_sum(tape, margin, box_width, 1, windows, row + margin, row)
     both = spread_sum(tape, rows, box_height, stride, windows + box_width - 1, (1 + along) * row + margin, row)
     begin = both + lead - before
     if stride == width:
         return begin
-    plane = (1 + along + _doublings(box_height)) * row
+    plane = (1 + along + doublings(box_height)) * row
     _move_rows(
         tape[begin : begin + height * stride], stride, tape[plane : plane + height * width], width, height, width
     )
@@ -470,6 +418,7 @@ def box_numerator(
     references: Any,
     corrections: Any,
     alive: Any,
+    least: Any,
     numerator: Any,
 ) -> None:
     """Phase 2 on one chunk: sum over windows and images of response * weight * image.
@@ -479,7 +428,8 @@ def box_numerator(
         response: integers (box height, box width, lead, before) of the boxes that collect weights (see `_Geometry.outer`).
         references, corrections: (B, windows) real, normaliser = reference - log2(correction), base 2; +infinity and 0 where there
             is no window.
-        alive: (B, n) uint8 from phase 1 (or ones): images that weigh nothing are passed over.
+        alive: (B, n) uint8 from phase 1 (or HEAVY): other images are passed over.
+        least: float32, bits: an image none of whose weights is above 2^least is passed over too.
         numerator: (B, C, plane) real, result, in the units of the stored images.
     """
     height, width, stride, first, row, box_height, box_width, box_first, windows = layout
@@ -502,17 +452,17 @@ def box_numerator(
             heavy = 0
             for i in range(count):
                 j = start + i
-                if not alive[b, j]:
+                if alive[b, j] != HEAVY:
                     continue
-                _difference(pair[i], zero, z[b], relative[b], squares)
+                difference(pair[i], zero, z[b], relative[b], squares)
                 if stride != width:
                     _move_rows(squares, width, on_canvas, stride, height, width)
                 at = canvas + box_first
                 box_logits(tape, at, row, stride, box_height, box_width, scales[b], log_priors[j], logits, windows)
                 if i == 0:
-                    heavy += 1 if _weights(logits, references[b], corrections[b], weights, windows) else 0
+                    heavy += 1 if _weights(logits, references[b], corrections[b], least, weights, windows) else 0
                 else:
-                    heavy += 2 if _weights(logits, references[b], corrections[b], other_weights, windows) else 0
+                    heavy += 2 if _weights(logits, references[b], corrections[b], least, other_weights, windows) else 0
             if heavy == 1:
                 _accumulate(numerator[b], one, spread_box(one, spread_row, margin, layout, response), pair[0])
             elif heavy == 2:
@@ -598,12 +548,12 @@ def box_covariance(
     for j in range(elements.shape[0]):
         _load(images[elements[j]], offset, image)
         for b in range(z.shape[0]):
-            _difference(image, zero, z[b], relative[b], flat)
+            difference(image, zero, z[b], relative[b], flat)
             if stride != width:
                 _move_rows(flat, width, on_canvas, stride, height, width)
             at = canvas + box_first
             box_logits(tape, at, row, stride, box_height, box_width, scales[b], log_priors[j], logits, windows)
-            if not _weights(logits, references[b], corrections[b], weights, windows):
+            if not _weights(logits, references[b], corrections[b], SMALLEST, weights, windows):
                 continue
             _inner_product(direction[b], image, flat)
             if stride != width:
@@ -679,8 +629,21 @@ def _products_of_four(x: Any, z0: Any, z1: Any, z2: Any, z3: Any) -> Any:
 
 
 @plain
-def full_distances(images: Any, offset: Any, elements: Any, z: Any, relative: Any, distances: Any) -> None:
+def bounded_distances(
+    images: Any,
+    offset: Any,
+    elements: Any,
+    z: Any,
+    relative: Any,
+    tiles: Any,
+    log_priors: Any,
+    scales: Any,
+    least: Any,
+    distances: Any,
+) -> None:
     """Squared distances of whole images: distances[b, j] = |z_b - image_{elements[j]}|^2 in stored units, less |z_b|^2 if relative[b].
+
+    Squares only add up: once those of some tiles put a logit below `least`, the others are not looked at.
 
     Args:
         images: (N, D) uint8 or float32.
@@ -688,16 +651,29 @@ def full_distances(images: Any, offset: Any, elements: Any, z: Any, relative: An
         elements: (n,) indices.
         z: (B, D) real; doubled where relative.
         relative: (B,) uint8.
-        distances: (B, n) float64, result; summed in `real` within tiles of 512 pixels, in float64 across them.
+        tiles: (T, 2) the pixels that are added, from .. to, in this order; at most TILE each.
+        log_priors: (n,) float64, base 2.
+        scales: (B,) float64, log2(e) / (2 sigma^2).
+        least: (B,) float64, base 2; -infinity where relative.
+        distances: (B, n) float64, sums of tiles before, and results: summed in `real` within tiles, in float64 across them; infinite
+            where the logit, log prior - scale * distance, is certainly below `least`.
     """
-    batch, dimension = z.shape
+    batch = z.shape[0]
     zero = type(offset)(0)
     x = scratch(1, TILE, z)[0]
-    distances[:] = 0.0
+    done = np.zeros(batch, np.bool_)
     for j in range(elements.shape[0]):
         image = images[elements[j]]
-        for start in range(0, dimension, TILE):
-            stop = min(start + TILE, dimension)
+        for t in range(tiles.shape[0]):
+            start, stop = tiles[t, 0], tiles[t, 1]
+            unfinished = False
+            for b in range(batch):
+                done[b] = log_priors[j] - distances[b, j] * scales[b] < least[b]
+                if done[b]:
+                    distances[b, j] = np.inf
+                unfinished = unfinished or not done[b]
+            if not unfinished:
+                break
             if batch == 1:
                 if relative[0]:
                     distances[0, j] += _products(image[start:stop], offset, z[0, start:stop])
@@ -707,7 +683,9 @@ def full_distances(images: Any, offset: Any, elements: Any, z: Any, relative: An
             _copy(image[start:stop], offset, x[: stop - start])
             b = 0
             while b < batch:
-                if b + 4 <= batch and relative[b] == relative[b + 1] == relative[b + 2] == relative[b + 3]:
+                if done[b]:
+                    b += 1
+                elif b + 4 <= batch and relative[b] == relative[b + 1] == relative[b + 2] == relative[b + 3]:
                     z0, z1 = z[b, start:stop], z[b + 1, start:stop]
                     z2, z3 = z[b + 2, start:stop], z[b + 3, start:stop]
                     if relative[b]:
@@ -725,6 +703,18 @@ def full_distances(images: Any, offset: Any, elements: Any, z: Any, relative: An
                 else:
                     distances[b, j] += _squares(x, zero, z[b, start:stop])
                     b += 1
+
+
+@plain
+def full_distances(images: Any, offset: Any, elements: Any, z: Any, relative: Any, distances: Any) -> None:
+    """`bounded_distances` over all pixels, none left out."""
+    count = (z.shape[1] + TILE - 1) // TILE
+    tiles = np.empty((count, 2), np.int64)
+    for t in range(count):
+        tiles[t, 0], tiles[t, 1] = t * TILE, min((t + 1) * TILE, z.shape[1])
+    priors, scales, least = np.zeros(elements.shape[0]), np.zeros(z.shape[0]), np.full(z.shape[0], -np.inf)
+    distances[:] = 0.0
+    bounded_distances(images, offset, elements, z, relative, tiles, priors, scales, least, distances)
 
 
 @plain
