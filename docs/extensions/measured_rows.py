@@ -1,0 +1,101 @@
+"""What was measured, put into pages, so that no page keeps numbers of its own.
+
+    {measured} PREFIX     the rows of the speed table whose first cell starts with PREFIX
+    {measured-table}      the whole section: docs/measured/speed.md, or where there is none the README's "Speed"
+    {measured-scaling}    docs/measured/scaling.md, or a line that says how to make it
+
+Both files are Markdown, as `make bench` writes them.
+"""
+
+from pathlib import Path
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+DOCS = Path(__file__).parents[1]
+README = DOCS.parent / "README.md"
+TABLE, SCALING = DOCS / "measured" / "speed.md", DOCS / "measured" / "scaling.md"
+KEPT = ("what", "ours", "published", "ratio")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the directive."""
+    app.add_directive("measured", Measured)
+    app.add_directive("measured-table", MeasuredTable)
+    app.add_directive("measured-scaling", MeasuredScaling)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+class Included(SphinxDirective):
+    """Markdown from elsewhere."""
+
+    def text(self) -> tuple[Path, str]:
+        """Where it is from, and the Markdown."""
+        raise NotImplementedError
+
+    def run(self) -> list[nodes.Node]:
+        path, text = self.text()
+        self.env.note_dependency(str(path))
+        container = nodes.container()
+        self.state.nested_parse(StringList(text.splitlines(), str(path)), self.content_offset, container)
+        return container.children
+
+
+class MeasuredTable(Included):
+    """The speed table with what is said of it."""
+
+    def text(self) -> tuple[Path, str]:
+        if TABLE.is_file():
+            return TABLE, TABLE.read_text("utf-8")
+        return README, section(README.read_text("utf-8"), "Speed")
+
+
+class MeasuredScaling(Included):
+    """Time against N and sigma."""
+
+    def text(self) -> tuple[Path, str]:
+        if SCALING.is_file():
+            return SCALING, SCALING.read_text("utf-8")
+        return README, "Not measured yet on this version: `make bench` writes it."
+
+
+class Measured(SphinxDirective):
+    """Rows of the table."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        path = TABLE if TABLE.is_file() else README
+        self.env.note_dependency(str(path))
+        found = rows(path.read_text("utf-8"), self.arguments[0])
+        if not found:
+            raise self.error(f"the speed table of {path.name} has no row that starts with {self.arguments[0]!r}")
+        text = ["| " + " | ".join(KEPT) + " |", "|---" * len(KEPT) + "|"]
+        text += ["| " + " | ".join(row) + " |" for row in found]
+        container = nodes.container()
+        self.state.nested_parse(StringList(text, str(path)), self.content_offset, container)
+        return container.children
+
+
+def rows(markdown: str, prefix: str) -> list[list[str]]:
+    """The cells under `KEPT` of the rows that start with a prefix, of the first table whose header starts with "what"."""
+    header: list[str] = []
+    found = []
+    for line in markdown.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
+        if cells and cells[0] == "what" and not header:
+            header = cells
+        elif header and not cells:
+            break
+        elif header and cells[0].startswith(prefix):
+            found.append([cells[header.index(name)] for name in KEPT])
+    return found
+
+
+def section(markdown: str, title: str) -> str:
+    """What stands under a heading of the second level, without the heading."""
+    _, _, rest = markdown.partition(f"\n## {title}\n")
+    return rest.partition("\n## ")[0].strip()
