@@ -7,9 +7,13 @@ import pytest
 import torch
 
 from helpers import noisy, random_source
-from smalti import Masks, PosteriorMeanCollection
+from smalti import Entries, Masks, PosteriorMeanCollection, Source
+from smalti.engine.compiled import tree_program
 from smalti.engine.compiled.atoms import grouped, make_atoms
+from smalti.engine.compiled.mask_tree import EMPTY, mask_tree
 from smalti.engine.compiled.rows import LANES
+from smalti.engine.compiled.tree_program import TreeProgram
+from smalti.engine.precision import TOLERATED, rounding_error
 
 
 def windows(shape, channels: int, soft: bool, seed: int = 1) -> torch.Tensor:
@@ -99,3 +103,107 @@ def test_masks_that_overlap_share_sums():
         assert least <= groups[0, 1] <= most
     atoms = make_atoms(np.ones((16, 50)), np.array([[0, 16]]))
     assert (len(atoms.places), len(atoms.members)) == (50, 16)
+
+
+def entry_windows(shape, share: float) -> torch.Tensor:
+    """For each entry all entries of the pixels around it, `share` of all, less some: (C H W, C, H, W)."""
+    channels, height, width = shape
+    y, x = np.divmod(np.arange(height * width), width)
+    apart = np.maximum(abs(y[:, None] - y), abs(x[:, None] - x))
+    near = apart <= np.quantile(apart, share, axis=1, method="nearest")[:, None]
+    masks = np.tile(near, (channels, channels)).reshape(-1, *shape)
+    masks &= np.random.default_rng(3).random(masks.shape) < 0.97
+    masks.reshape(len(masks), -1)[np.diag_indices(len(masks))] = True
+    return torch.from_numpy(masks).double()
+
+
+def test_the_tree_is_the_masks():
+    """Walked through, its places hold the masks; mirrored, the mirrored masks; and it says what their sums are."""
+    masks = entry_windows((2, 6, 7), 0.7).flatten(1).numpy() > 0
+    masks[17] = masks[16]
+    tree = mask_tree(masks)
+    assert sorted(tree.order) == list(range(84))
+    for one, wanted in ((tree, masks), (tree.mirrored(7), masks.reshape(-1, 7)[:, ::-1].reshape(84, 84))):
+        held = np.zeros((one.rows, 84), np.int64)
+        for k, (source, target) in enumerate(one.places):
+            assert target != EMPTY
+            first, middle, last = one.starts[k]
+            row = held[source].copy()
+            row[one.entries[first:middle]] += 1
+            row[one.entries[middle:last]] -= 1
+            held[target] = row
+            np.testing.assert_array_equal(row, wanted[one.order[k]])
+    values = np.random.default_rng(0).random((3, 84))
+    np.testing.assert_allclose(tree.sums(values), values @ masks[tree.order].T, rtol=1e-12)
+    assert tree.largest == masks.sum(1).max()
+
+
+def test_the_tree_is_short():
+    """Neighbouring masks cost their margins, masks with little in common themselves, and equal masks nothing."""
+    side = np.arange(256)
+    near = np.maximum(abs(side[:, None] // 16 - side // 16), abs(side[:, None] % 16 - side % 16)) <= 6
+    assert len(mask_tree(near).entries) < near.sum() / 8
+    scattered = np.random.default_rng(0).random((64, 500)) < 0.02
+    assert len(mask_tree(scattered).entries) <= scattered.sum()
+    assert len(mask_tree(np.ones((40, 500), bool)).entries) == 500
+    assert mask_tree(near).rows < 16
+
+
+FLAT = {"dark": 0, "bright": 255}
+
+
+def difficult(kind: str) -> Source:
+    rng = np.random.default_rng(5)
+    images = rng.integers(0, 256, (50, 3, 10, 10))
+    if kind in FLAT:
+        images = abs(FLAT[kind] - images // 64)
+    elif kind == "extreme":
+        images = np.where(images < 128, 0, 255)
+    elif kind == "constant":
+        images[:] = rng.integers(0, 256, (50, 1, 1, 1))
+    return Source(images.astype(np.uint8)) if kind != "floats" else Source((images / 16 - 3).astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", ["any", "dark", "bright", "extreme", "constant", "floats"])
+@pytest.mark.parametrize("share", [1.0, 0.6, 0.02])
+def test_hard_masks_are_exact_where_it_is_hardest(kind, share):
+    """Large masks at middling noise, images and z at the ends of their range and beyond: 1e-5 of the range from float64."""
+    source = difficult(kind)
+    masks = Masks(entry_windows(source.shape, share))
+    exact, fast = (PosteriorMeanCollection(source, masks, Entries(), backend=b) for b in ("reference", "numba"))
+    span = 2.0 if kind != "floats" else 16.0
+    for sigma in (80.0, 8.0, 3.0, 1.0, 0.3, 0.05, 0.002):
+        near = noisy(source, sigma, 1).double()
+        for z in (near, 4 * near, torch.ones_like(near), torch.full_like(near, -0.7 + 0.1 * sigma)):
+            torch.testing.assert_close(fast(z, sigma), exact(z, sigma), atol=span / 2 * 1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["any", "bright", "constant"])
+def test_rounding_stays_within_its_bound(kind, monkeypatch):
+    """One image: its log-normalisers are logits, whose error is at most what `rounding_error` says; in int32, the coarser numbers."""
+    source = difficult(kind).subset([3])
+    masks = Masks(entry_windows(source.shape, 0.6))
+    monkeypatch.setattr(tree_program, "TOLERATED", np.inf)
+    exact, fast = (PosteriorMeanCollection(source, masks, Entries(), backend=b) for b in ("reference", "numba"))
+    worst = 0.0
+    for sigma in (0.3, 0.1, 0.03):
+        for level in np.linspace(-1.3, 1.3, 14):
+            z = torch.full((1, *source.shape), level, dtype=torch.float64)
+            program = TreeProgram(fast, z, torch.tensor([sigma], dtype=torch.float64), fast._selection(None, None))
+            quantum = float(program.reach[0]) / tree_program.LARGEST[np.int32] * np.log(2)
+            error = (fast.log_normalisers(z, sigma) - exact.log_normalisers(z, sigma)).abs().max()
+            worst = max(worst, float(error) / rounding_error(quantum, program.layout.trees[0].largest))
+    assert 0.1 < worst < 1, worst
+
+
+def test_int32_and_float64_are_both_used():
+    source = difficult("any")
+    collection = PosteriorMeanCollection(source, Masks(entry_windows(source.shape, 1.0)), Entries(), backend="numba")
+    sigma = torch.tensor([8.0, 0.02], dtype=torch.float64)
+    z = source.working(np.arange(2)).double()
+    program = TreeProgram(collection, z, sigma, collection._selection(None, None))
+    assert program.coarse.tolist() == [True, False]
+    assert TOLERATED == 4e-5
+    together = collection(z, sigma)
+    for b in range(2):
+        torch.testing.assert_close(together[b : b + 1], collection(z[b : b + 1], float(sigma[b])), atol=0, rtol=0)

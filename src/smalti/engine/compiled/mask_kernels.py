@@ -21,6 +21,7 @@ import numpy as np
 
 from smalti.engine.compiled.exp2 import SMALLEST as _SMALLEST
 from smalti.engine.compiled.exp2 import exp2
+from smalti.engine.compiled.kernels import scratch as aligned
 from smalti.engine.compiled.rows import LANES, add_row, difference_row, spread_row, sum_rows
 
 __all__ = ["LANES", "mask_means", "mask_normalisers", "mask_numerator"]
@@ -98,13 +99,13 @@ def _add_weights(total: Any, logits: Any, reference: Any, seen: Any) -> None:
 
 
 @plain
-def _to_weights(logits: Any, reference: Any, correction: Any) -> bool:
-    """Logits become weights 2^(logit - reference) correction; whether any is more than 0."""
+def _to_weights(logits: Any, reference: Any, correction: Any, gap: Any) -> bool:
+    """Logits become weights 2^(logit - reference) correction; whether any logit is less than `gap` below its reference."""
     heavy = np.int32(0)
     for lane in range(LANES):
-        gap = np.float32(min(logits[lane] - reference, GAP_LIMIT))
-        logits[lane] = exp2(gap) * correction
-        heavy |= np.int32(gap >= SMALLEST)
+        above = np.float32(min(logits[lane] - reference, GAP_LIMIT))
+        logits[lane] = exp2(above) * correction
+        heavy |= np.int32(above >= -gap)
     return heavy != 0
 
 
@@ -144,10 +145,10 @@ def mask_normalisers(
     """
     real = z.dtype.type
     batch, entries = z.shape
-    tile = np.empty(entries * LANES, z.dtype)
-    d = np.empty((entries // channels if summed else entries) * LANES, z.dtype)
-    logits = np.empty(largest_group * LANES, z.dtype)
-    scratch = np.empty(LANES, z.dtype)
+    tile = aligned(1, entries * LANES, z)[0]
+    d = aligned(1, (entries // channels if summed else entries) * LANES, z)[0]
+    logits = aligned(1, largest_group * LANES, z)[0]
+    scratch = aligned(1, LANES, z)[0]
     priors = np.empty(LANES, z.dtype)
     seen = np.empty(LANES, np.int32)
     queries = highest.shape[1]
@@ -201,6 +202,7 @@ def mask_numerator(
     replies_summed: bool,
     references: Any,
     corrections: Any,
+    gap: Any,
     alive: Any,
     numerator: Any,
 ) -> None:
@@ -211,17 +213,18 @@ def mask_numerator(
         responses: in the same groups of queries, as `windows`.
         replies_summed: whether responses are the same in all channels (then their entries are pixels).
         references, corrections: (B, K) real, normaliser = reference - log2(correction), base 2.
+        gap: float32, bits below the reference from which a weight may be left out, of all images together.
         alive: (B, n) uint8 from phase 1.
         numerator: (B, D) float64, result, in the units of the stored images.
     """
     real = z.dtype.type
     batch, entries = z.shape
-    tile = np.empty(entries * LANES, z.dtype)
-    d = np.empty((entries // channels if summed else entries) * LANES, z.dtype)
+    tile = aligned(1, entries * LANES, z)[0]
+    d = aligned(1, (entries // channels if summed else entries) * LANES, z)[0]
     plane = entries // channels if replies_summed else entries
-    spread = np.empty(plane * LANES, z.dtype)
-    logits = np.empty(largest_group * LANES, z.dtype)
-    scratch = np.empty(LANES, z.dtype)
+    spread = aligned(1, plane * LANES, z)[0]
+    logits = aligned(1, largest_group * LANES, z)[0]
+    scratch = aligned(1, LANES, z)[0]
     priors = np.empty(LANES, z.dtype)
     groups, atoms, places, values, member_starts, members = responses
     for start in range(0, elements.shape[0], LANES):
@@ -242,7 +245,7 @@ def mask_numerator(
                 heavy = False
                 for k in range(number):
                     weights = logits[k * LANES : k * LANES + LANES]
-                    heavy |= _to_weights(weights, references[b, first + k], corrections[b, first + k])
+                    heavy |= _to_weights(weights, references[b, first + k], corrections[b, first + k], gap)
                 if not heavy:
                     continue
                 for atom in range(groups[group, 2], groups[group, 3]):
@@ -287,10 +290,10 @@ def mask_means(
     """
     real = z.dtype.type
     batch, entries = z.shape
-    tile = np.empty(entries * LANES, z.dtype)
-    d = np.empty((entries // channels if summed else entries) * LANES, z.dtype)
-    logits = np.empty(largest_group * LANES, z.dtype)
-    scratch = np.empty(LANES, z.dtype)
+    tile = aligned(1, entries * LANES, z)[0]
+    d = aligned(1, (entries // channels if summed else entries) * LANES, z)[0]
+    logits = aligned(1, largest_group * LANES, z)[0]
+    scratch = aligned(1, LANES, z)[0]
     priors = np.empty(LANES, z.dtype)
     seen = np.empty(LANES, np.int32)
     for start in range(0, elements.shape[0], LANES):

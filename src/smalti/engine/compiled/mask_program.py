@@ -14,8 +14,10 @@ from smalti.engine.compiled import mask_kernels
 from smalti.engine.compiled.atoms import Atoms, grouped, make_atoms
 from smalti.engine.compiled.normalisers import LOG2E, Normalisers
 from smalti.engine.compiled.one_pass import OnePassProgram, Running, merged
-from smalti.engine.compiled.program import Program, chunks_of
+from smalti.engine.compiled.program import Program, chunks_of, worth_float64
+from smalti.engine.compiled.replies import images_of, single_entries
 from smalti.engine.compiled.shift_kernels import LOWEST_LOGIT
+from smalti.engine.compiled.tree_program import TreeProgram, has_tree
 from smalti.engine.elements import Selection
 from smalti.engine.precision import PRODUCT_ERROR, double
 from smalti.engine.threads import in_order
@@ -53,8 +55,10 @@ _layouts: weakref.WeakKeyDictionary[PosteriorMeanCollection, _Layout] = weakref.
 
 def mask_program(
     collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
-) -> MaskProgram | EntryProgram:
-    """One pass where every response is one pixel or entry, else two phases."""
+) -> MaskProgram | EntryProgram | TreeProgram:
+    """One pass where every response is one pixel or entry, along a tree where masks are hard too; else two phases."""
+    if has_tree(collection):
+        return TreeProgram(collection, z, sigma, selection)
     kind = EntryProgram if _layout_of(collection).replies else MaskProgram
     return kind(collection, z, sigma, selection)
 
@@ -90,7 +94,7 @@ class _Masks(Program):
 
 
 class EntryProgram(_Masks, OnePassProgram):  # type: ignore[misc]
-    """Responses that are single pixels or entries; see `mask_kernels.mask_means`."""
+    """Responses that are single pixels or entries, of soft masks (of hard ones: `TreeProgram`); see `mask_kernels.mask_means`."""
 
     relative_error = PRODUCT_ERROR
 
@@ -134,11 +138,9 @@ class EntryProgram(_Masks, OnePassProgram):  # type: ignore[misc]
         return ordered if self.flips == 1 else merged(ordered[: self.batch], ordered[self.batch :])
 
     def as_images(self, means: np.ndarray) -> np.ndarray:
-        out = np.zeros((self.batch, self.points.shape[1]))
         entries = np.empty_like(self.layout.replies[0])
         entries[self.layout.order] = self.layout.replies[0] // mask_kernels.LANES
-        np.add.at(out.T, entries.T, means.transpose(1, 2, 0))
-        return out.reshape(self.batch, *self.z.shape[1:])
+        return images_of(means, entries, self.points.shape[1]).reshape(self.batch, *self.z.shape[1:])
 
 
 class MaskProgram(_Masks):
@@ -161,11 +163,11 @@ class MaskProgram(_Masks):
         """Phase 1 in the kernels' order, relative to `shifts`: (B, K)."""
         everything = np.arange(len(self.selection))
         found = self._phase_one(np.arange(self.batch), everything, np.float32)
-        largest = np.abs(found.highest).max(1) / LOG2E
-        again = np.flatnonzero(double(largest, PRODUCT_ERROR))
-        if len(again):
-            exact = self._phase_one(again, everything, np.float64)
-            found.highest[again], found.mass[again] = exact.highest, exact.mass
+        largest = np.abs(found.highest).max(1)
+        for b in np.flatnonzero(double(largest / LOG2E, PRODUCT_ERROR)):
+            elements = worth_float64(self.alive[self.both_flips(np.array([b]))], largest[b], PRODUCT_ERROR)
+            exact = self._phase_one(np.array([b]), elements, np.float64)
+            found.highest[b], found.mass[b] = exact.highest[0], exact.mass[0]
         return found
 
     def _phase_one(self, batch: np.ndarray, elements: np.ndarray, real: type) -> Normalisers:
@@ -215,6 +217,7 @@ class MaskProgram(_Masks):
         layout = self.layout
         windows, replies = layout.queries[flip], layout.responses[flip]
         chunks = chunks_of(np.flatnonzero(self.alive[rows].any(0)))
+        gap = np.float32(self.gap(self.flips * len(self.selection)))
 
         def work(number: int) -> np.ndarray:
             chosen = chunks[number]
@@ -227,6 +230,7 @@ class MaskProgram(_Masks):
                 layout.replies_summed,
                 references,
                 corrections,
+                gap,
                 np.ascontiguousarray(self.alive[np.ix_(rows, chosen)]),
                 numerator,
             )
@@ -243,7 +247,7 @@ def _layout_of(collection: PosteriorMeanCollection) -> _Layout:
         order, groups = grouped(queries, collection.queries.anchors(shape).numpy())
         queries, responses = queries[order], responses[order]
         flips = 2 if collection.source.hflip else 1
-        single = _single_entries(responses, shape, flips)
+        single = single_entries(responses, shape, flips)
         atoms = [] if single is not None else [make_atoms(_flat(responses, flip), groups) for flip in range(flips)]
         _layouts[collection] = _Layout(
             [make_atoms(_flat(queries, flip), groups) for flip in range(flips)],
@@ -252,30 +256,13 @@ def _layout_of(collection: PosteriorMeanCollection) -> _Layout:
             queries.shape[1] == 1,
             responses.shape[1] == 1,
             _flat(queries, 0),
-            [] if single is None else single,
+            [] if single is None else [entries * mask_kernels.LANES for entries in single],
         )
     return _layouts[collection]
 
 
 def _flat(masks: np.ndarray, flip: int) -> np.ndarray:
     return (masks[..., ::-1] if flip else masks).reshape(len(masks), -1)
-
-
-def _single_entries(responses: np.ndarray, shape: tuple[int, int, int], flips: int) -> list[np.ndarray] | None:
-    """(K, M) entries times LANES, for each flip, if every response is one pixel (M = C) or one entry (M = 1) of weight 1."""
-    channels, height, width = shape
-    flat = responses.reshape(len(responses), -1)
-    if not ((flat != 0).sum(1) == 1).all() or not (flat.max(1) == 1).all():
-        return None
-    place = flat.argmax(1)
-    row, column = np.divmod(place % (height * width), width)
-    first = place // (height * width) * height * width
-    found = []
-    for flip in range(flips):
-        entry = first + row * width + (width - 1 - column if flip else column)
-        over = np.arange(channels) * height * width if responses.shape[1] == 1 else np.zeros(1, np.int64)
-        found.append(np.ascontiguousarray((entry[:, None] + over) * mask_kernels.LANES))
-    return found
 
 
 def _in_order(values: np.ndarray, order: np.ndarray) -> np.ndarray:
