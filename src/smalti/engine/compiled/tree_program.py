@@ -58,6 +58,8 @@ class _Layout:
     dither: np.ndarray
 
 
+LEAST_REACH = 1e-6  # bits; of a source whose images are all alike it would be 0
+
 _layouts: weakref.WeakKeyDictionary[PosteriorMeanCollection, _Layout | None] = weakref.WeakKeyDictionary()
 
 
@@ -85,7 +87,8 @@ class TreeProgram(OnePassProgram):
         flips = np.arange(len(self.z)) // self.batch
         reach = np.array([layout.trees[f].sums(h[None])[0].max() for f, h in zip(flips, halves, strict=True)])
         self.level = (self.log_priors.max() + self.log_priors.min()) / 2
-        self.reach = reach * self.bits + self.log_priors.max() - self.level  # bits that a sum may differ from 0
+        reach = reach * self.bits + self.log_priors.max() - self.level  # bits that a sum may differ from 0
+        self.reach = np.maximum(reach, LEAST_REACH)
         quantum = self.reach / LARGEST[np.int32] / LOG2E
         self.coarse = rounding_error(quantum, layout.trees[0].largest) <= TOLERATED  # (rows,): int32 will do
 
