@@ -234,10 +234,10 @@ class _Plan(NamedTuple):
         row_penalties = np.full((len(groups), max(map(len, penalties)), FOUR), shift_kernels.PENALTY)
         for number, found in enumerate(penalties):
             row_penalties[number, : len(found)] = np.where(found, 0, shift_kernels.PENALTY)
-        jobs, segments = [], []
+        jobs: list[tuple[int, ...]] = []
+        segments: list[tuple[int, int, int]] = []
         for shift in range(width) if wrap else range(1 - width, width):
-            admitted = _admitted(columns, shift, width, wrap)
-            used = np.flatnonzero(admitted)
+            used = np.flatnonzero(_admitted(columns, shift, width, wrap))
             if not len(used):
                 continue
             before = len(segments)
