@@ -212,7 +212,7 @@ class _Plan(NamedTuple):
         _, height, width = collection.shape
         radius, wrap = queries.size // 2, queries.wrap
         table = collection.admitted.numpy().reshape(height, width, height, width)  # row, column, sy, sx
-        rows, columns = table.any((1, 3)), table.any((0, 2))  # (row, sy), (column, sx)
+        rows, columns = np.any(table, (1, 3)), np.any(table, (0, 2))  # (row, sy), (column, sx)
         # where windows are cut at the border, there are zeros around image and z; shifts of rows come FOUR at a time, not all admitted
         across = 0 if wrap else radius
         top = radius + 2 * FOUR
