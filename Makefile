@@ -1,12 +1,14 @@
-# make demo: install into .venv, then the main job, offline, into demo-out/.   make test: install, then the tests.
+# make demo: install into .venv, then both papers on the embedded digits, offline; the last line is the path of the report in demo-out/.
+# make test: install, then the tests.
 # the first of these that runs (a name on the PATH may be an empty shim)
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.10 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.docs-installed
 DATA ?=
 
-.PHONY: install demo test test-all bench lint clean
+.PHONY: install demo test test-all bench docs lint clean
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -34,10 +36,18 @@ test-all: install
 bench: install
 	@$(BIN)/smalti bench $(if $(DATA),--data $(DATA)) --out bench-out --overwrite
 
+docs: $(DOCS_STAMP)
+	@$(BIN)/python -m sphinx -b html -n -W --keep-going -q docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+$(DOCS_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $(DOCS_STAMP)
+
 lint: install
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) demo-out bench-out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo-out bench-out docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -144,18 +144,6 @@ def test_flipped_neighbours_are_known(capsys, tmp_path):
     np.testing.assert_allclose(gaps, got["neighbour_distances"], atol=1e-5)
 
 
-def test_demo_can_be_run_again_and_keeps_other_files(capsys, tmp_path):
-    (tmp_path / "mine.txt").write_text("mine")
-    for _ in range(2):
-        code, out, err = run(capsys, "demo", "--out", tmp_path)
-        assert (code, out) == (0, f"{tmp_path}\n")
-        assert "samples.png" in err
-    names = {"denoising", "samples", "trajectories"}
-    assert {p.name for p in tmp_path.iterdir()} == {f"{n}.{e}" for n in names for e in ("png", "npz")} | {"mine.txt"}
-    assert np.load(tmp_path / "samples.npz")["images"].shape == (16, 1, 8, 8)
-    assert np.load(tmp_path / "denoising.npz")["x0"].shape == (4, 9, 2, 1, 8, 8)
-
-
 DENOISE, SAMPLE = ("denoise", *DATA), ("sample", *DATA)
 
 

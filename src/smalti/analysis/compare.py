@@ -36,7 +36,7 @@ from smalti.denoisers import Optimal
 from smalti.metrics import explained
 from smalti.source import Source
 
-__all__ = ["STATISTICS", "compare"]
+__all__ = ["STATISTICS", "compare", "pixel_sums", "statistics_of"]
 
 STATISTICS = ("mse", "cosine", "r2", "fraction")
 OPTIMAL = "optimal"
@@ -170,7 +170,7 @@ class _Level:
             for number, (name, subject) in enumerate(self.subjects.items()):
 
                 def sums(low: int, high: int, a=a, name=name, subject=subject) -> dict[str, np.ndarray]:  # type: ignore[no-untyped-def]
-                    return _sums(a, self._evaluate(name, subject, low, high))
+                    return pixel_sums(a, self._evaluate(name, subject, low, high))
 
                 parts[name].append(self._kept(f"{self.key}-{number:03d}-{bounds}", sums, low, high))
         self.sums = {
@@ -200,8 +200,8 @@ class _Level:
         return evaluate(name, denoiser, z, float(self.z_set.sigmas[self.level]), labels)
 
 
-def _sums(a: torch.Tensor, b: torch.Tensor) -> dict[str, np.ndarray]:
-    """Sums over C, H, W, each (B,) float64."""
+def pixel_sums(a: torch.Tensor, b: torch.Tensor) -> dict[str, np.ndarray]:
+    """What the statistics are made of: {"error": |a - b|^2, "dot": <a, b>, "norm": |b|^2} of each pair, (B,) float64."""
     a, b = a.double().flatten(1), b.double().flatten(1)
     return {
         "error": (a - b).square().sum(1).numpy(),
@@ -212,10 +212,33 @@ def _sums(a: torch.Tensor, b: torch.Tensor) -> dict[str, np.ndarray]:
 
 def _statistics(part: _Level, subject: str, deviation: torch.Tensor, resamples: int) -> dict[str, float]:
     """The four statistics of a denoiser with their intervals, for a row of the table."""
-    sums = part.sums[subject]
-    cosine = sums["dot"] / (part.norm * sums["norm"]).sqrt()
-    bootstrap = Bootstrap(torch.stack([sums["error"], cosine, part.spread, deviation], 1), resamples)
     dimension = int(np.prod(part.z_set.shape))
+    return statistics_of(part.sums[subject], part.norm, part.spread, deviation, dimension, resamples)
+
+
+def statistics_of(
+    sums: Mapping[str, torch.Tensor],
+    norm: torch.Tensor,
+    spread: torch.Tensor,
+    deviation: torch.Tensor,
+    dimension: int,
+    resamples: int = RESAMPLES,
+) -> dict[str, float]:
+    """The four statistics with their intervals, from sums over the pixels of each of n z.
+
+    Args:
+        sums: of the network's outputs a and the denoiser's b, as `pixel_sums` gives them, each (n,).
+        norm: (n,), |a|^2.
+        spread: (n,), |a - mean(a)|^2.
+        deviation: (n,), |a - o|^2, o the optimal denoiser's outputs.
+        dimension: C H W.
+        resamples: of the bootstrap.
+
+    Returns:
+        {mse, mse_low, mse_high, mse_standard_error, cosine, ...}, the columns of `compare`.
+    """
+    cosine = sums["dot"] / (norm * sums["norm"]).sqrt()
+    bootstrap = Bootstrap(torch.stack([sums["error"], cosine, spread, deviation], 1), resamples)
 
     def r2(means: torch.Tensor) -> torch.Tensor:
         return explained(means[..., 0], means[..., 2]) if bootstrap.n > 1 else means[..., 0] * torch.nan

@@ -17,6 +17,7 @@ from smalti.cli.commands.denoisers import denoisers
 from smalti.cli.commands.error import error
 from smalti.cli.commands.info import info
 from smalti.cli.commands.networks import networks
+from smalti.cli.commands.reproduce import reproduce
 from smalti.cli.commands.sample import sample
 from smalti.cli.commands.sensitivity import sensitivity
 from smalti.cli.commands.train import train
@@ -45,6 +46,7 @@ for command in (
     sensitivity,
     compare,
     calibrate,
+    reproduce,
     demo,
     bench,
 ):

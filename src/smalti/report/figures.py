@@ -11,6 +11,7 @@ Colours are those of Okabe & Ito, which stay apart for colour-blind readers. Plo
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import zlib
 from collections.abc import Iterable, Iterator
@@ -23,7 +24,7 @@ from matplotlib.figure import Figure
 from smalti.core.errors import InputError
 from smalti.core.files import atomic_write
 
-__all__ = ["PALETTE", "Look", "colour_of", "looks_of", "save_figure", "style"]
+__all__ = ["PALETTE", "Look", "colour_of", "figure_bytes", "looks_of", "save_figure", "style"]
 
 # Okabe & Ito, their yellow darkened, which as a line on white cannot be seen; then a grey and three dark ones
 PALETTE = {
@@ -57,6 +58,7 @@ _COLOURS = {
 _FAMILIES = {"ddpm": "vermillion", "ncsn": "purple", "dit": "yellow"}  # networks, by what their names contain
 _OTHERS = ("vermillion", "purple", "yellow", "sky", "green")
 _DASHES = ("-", "--", ":", "-.")
+_UNDATED = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 _STYLE: dict[str, Any] = {
     "figure.dpi": 100,
@@ -126,8 +128,14 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
         EnvironmentFailure: the disk is full or the folder may not be written.
     """
     kind = Path(path).suffix.lower().lstrip(".")
-    undated = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
-    if kind not in undated:
+    if kind not in _UNDATED:
         raise InputError(f"figures are written as .png, .pdf or .svg, not as {Path(path).name!r}")
     with atomic_write(path) as file:
-        figure.savefig(file, format=kind, metadata=undated[kind])
+        figure.savefig(file, format=kind, metadata=_UNDATED[kind])
+
+
+def figure_bytes(figure: Figure, kind: str) -> bytes:
+    """A figure as the bytes of a "png", "pdf" or "svg"; equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, metadata=_UNDATED[kind])
+    return buffer.getvalue()

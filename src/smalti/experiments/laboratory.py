@@ -1,0 +1,73 @@
+"""What all exhibits share: the images, the networks, the denoisers, the noise levels, how large things may be, and what calls cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from smalti.analysis.identity import identity_of
+from smalti.core.denoiser import Denoiser
+from smalti.experiments.costs import Costs
+from smalti.experiments.scale import Scale
+from smalti.source import Source
+
+__all__ = ["Laboratory"]
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """The setting of a run.
+
+    Attributes:
+        source: the images that the first network was trained on, its flips counted (all images, where there is no network).
+        held_out: images that no network saw, or None.
+        networks: by name, the reference (DDPM++ where there is one) first; may be empty.
+        halves: networks trained on disjoint halves of the images, by name, with the halves: name -> (network, its images); or empty.
+        denoisers: by name ("optimal" always first), on `source`. Slow ones (ELS, PCA-locality) are among them.
+        limited: names of denoisers that are made on fewer images than `source` -> how many; so labelled wherever they are shown.
+        sigmas: (L,) float64, the noise levels of the sampler, highest first (18 levels of the EDM schedule).
+        scale: sizes: how many z, samples, resamples.
+        costs: seconds per query of every denoiser and network at every level, measured once and kept with the run.
+        seconds: what an exhibit's `share` is a share of: the budget of all exhibits over the sum of their shares.
+        seed: of everything that is drawn.
+        notes: what a reader of the report must know of the setting, one sentence each.
+        sscd: TorchScript file of the similarity network that the article used, or None.
+        trust: whether that file is run though its sha256 is not known.
+    """
+
+    source: Source
+    held_out: Source | None
+    networks: Mapping[str, Denoiser]
+    halves: Mapping[str, tuple[Denoiser, Source]]
+    denoisers: Mapping[str, Denoiser]
+    limited: Mapping[str, int]
+    sigmas: torch.Tensor
+    scale: Scale
+    costs: Costs
+    seconds: float
+    seed: int = 0
+    notes: list[str] = field(default_factory=list)
+    sscd: Path | None = None
+    trust: bool = False
+    _identities: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def reference(self) -> str | None:
+        """The name of the network that denoisers are held against."""
+        return next(iter(self.networks), None)
+
+    @property
+    def subjects(self) -> dict[str, Denoiser]:
+        """Denoisers, then networks, by name: the order of legends."""
+        return {**self.denoisers, **self.networks}
+
+    def identity(self, name: str) -> dict[str, Any]:
+        """What determines the denoiser or network called `name` (`smalti.analysis.identity`), found once: weights take a while."""
+        if name not in self._identities:
+            known = {**self.subjects, **{half: network for half, (network, _) in self.halves.items()}}
+            self._identities[name] = identity_of(known[name])
+        return self._identities[name]

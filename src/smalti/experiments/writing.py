@@ -1,0 +1,211 @@
+"""The report of a run: claims, sections, numbers of z, and what it was made with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smalti.core.files import atomic_write
+from smalti.core.table import Table
+from smalti.experiments.claims import Verdict, evaluate
+from smalti.experiments.drawing import Outcome
+from smalti.experiments.environment import machine, versions
+from smalti.experiments.laboratory import Laboratory
+from smalti.experiments.record import RECORD, Record
+from smalti.report.html import Page, render
+
+if TYPE_CHECKING:
+    from smalti.experiments.reproduce import Request
+
+__all__ = ["REPORT", "counts_table", "write_page"]
+
+REPORT = "report.html"
+WHO = (
+    "denoiser",
+    "subject",
+    "network",
+    "target",
+    "a",
+)  # columns that say whose number a row is, the first that a table has
+FILES = {
+    "z/forward.npy": "noisy images, forward process",
+    "z/reverse.npy": "states of the reference network's own sampling",
+    "run.log": "what was computed when",
+    RECORD: "identities, seeds, versions, costs",
+}
+
+
+def write_page(
+    lab: Laboratory, outcomes: Sequence[Outcome], request: Request, out: Path, record: Record, files: Sequence[str]
+) -> Path:
+    """Judge the claims and write report.html, tables/claims.csv and, last, the record.
+
+    Args:
+        lab: the laboratory.
+        outcomes: of the exhibits.
+        request: of the run.
+        out: its folder.
+        record: its record.
+        files: that were written so far, relative.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        EnvironmentFailure: the disk is full or the folder may not be written.
+    """
+    tables = {name: table for outcome in outcomes for name, table in outcome.tables.items()}
+    verdicts = evaluate(tables, _setting(lab))
+    claims = _claims_table(verdicts)
+    claims.save(out / "tables" / "claims.csv")
+    links = {name: text for name, text in FILES.items() if name in files or (out / name).is_file()}
+    page = Page(
+        title=f"Denoising locally: two papers reproduced on {lab.source.name or 'your images'}",
+        lead=_lead(lab),
+        claims=verdicts,
+        sections=[outcome.section for outcome in outcomes],
+        counts=counts_table(tables),
+        notes=lab.notes,
+        facts=_facts(lab, request),
+        command=request.command,
+        files={text: name for name, text in {**links, "tables/claims.csv": "the claims and verdicts"}.items()},
+    )
+    path = out / REPORT
+    with atomic_write(path) as file:
+        file.write(render(page).encode())
+    record.finish([*files, "tables/claims.csv", REPORT], _more(lab, claims))
+    return path
+
+
+def counts_table(tables: dict[str, Table]) -> Table:
+    """Columns table, n (a number, or "2 to 64") and of (the denoisers that have it): what the numbers of the tables rest on."""
+    rows = []
+    for name, table in tables.items():
+        who = next((column for column in WHO if column in table.columns), None)
+        if "n" not in table.columns:
+            continue
+        found: dict[str, list[int]] = {}
+        for row in table:
+            if row["n"] is not None:
+                found.setdefault(str(row[who]) if who else "all", []).append(int(row["n"]))
+        groups: dict[str, list[str]] = {}  # n -> the denoisers that have it
+        for one, numbers in found.items():
+            low, high = min(numbers), max(numbers)
+            groups.setdefault(str(low) if low == high else f"{low} to {high}", []).append(one)
+        rows += [{"table": name, "n": n, "of": ", ".join(several)} for n, several in groups.items()]
+    return Table(("table", "n", "of"), rows)
+
+
+def _setting(lab: Laboratory) -> dict[str, Any]:
+    """What claims may depend on besides the tables."""
+    return {
+        "data": lab.source.name,
+        "images": len(lab.source),
+        "side": min(lab.source.shape[1:]),
+        "shape": lab.source.shape,
+        "networks": tuple(lab.networks),
+        "reference": lab.reference,
+        "halves": tuple(lab.halves),
+        "limited": dict(lab.limited),
+        "scale": lab.scale.name,
+    }
+
+
+def _claims_table(verdicts: Sequence[Verdict]) -> Table:
+    """A row a claim; an effect that there is not is empty."""
+    rows = []
+    for verdict in verdicts:
+        said = {name: getattr(verdict, name) for name in ("key", "claim", "source", "verdict", "evidence")}
+        value, low, high = verdict.effect or (None, None, None)
+        rows.append({**said, "effect": value, "effect_low": low, "effect_high": high})
+    columns = ("key", "claim", "source", "verdict", "evidence", "effect", "effect_low", "effect_high")
+    return Table(columns, rows, "written by rules from the tables of this report")
+
+
+def _lead(lab: Laboratory) -> list[str]:
+    """What this is, in three sentences."""
+    c, h, w = lab.source.shape
+    images = f"{len(lab.source):,} images of {lab.source.name or 'your data'} ({h} x {w}, {'grey' if c == 1 else f'{c} channels'}"
+    images += ", mirror images counted in)" if lab.source.hflip else ")"
+    held = (
+        f"hold against {_listed(list(lab.networks))}"
+        if lab.networks
+        else "do (no network was given to hold them against)"
+    )
+    return [
+        "A trained diffusion network makes new images, though the optimal denoiser of its training set only copies; two papers of "
+        "Niedoba and others (a workshop paper of 2024, an article of 2025) explain this by networks that denoise locally, patch by patch.",
+        f"This page repeats their experiments on {images}, and shows how training-free denoisers {held}.",
+        "Every number was computed in this run, with the noisy images it rests on (n) and its 95 % interval beside it.",
+    ]
+
+
+def _facts(lab: Laboratory, request: Request) -> dict[str, list[tuple[str, str]]]:
+    source = lab.source
+    data = [
+        ("name", source.name or "unnamed"),
+        (
+            "images",
+            f"{len(source):,} of {'x'.join(map(str, source.shape))}{', mirror images counted in' if source.hflip else ''}",
+        ),
+        ("fingerprint", source.fingerprint()),
+    ]
+    if lab.held_out is not None:
+        data.append(("held out", f"{len(lab.held_out):,} images"))
+    networks = [(name, _about(lab, name, network)) for name, network in lab.networks.items()]
+    networks += [
+        (name, f"{_about(lab, name, network)}; trained on {len(images):,} images")
+        for name, (network, images) in lab.halves.items()
+    ]
+    costs = [
+        (
+            name,
+            f"{1000 * lab.costs.of(name) / len(lab.sigmas):.3g} ms for one noisy image, mean over {len(lab.sigmas)} levels",
+        )
+        for name in lab.subjects
+    ]
+    found = {
+        "Data": data,
+        "Networks": networks,
+        "Settings": [
+            ("scale", request.scale.name),
+            ("time budget", "none" if request.minutes is None else f"{request.minutes:g} minutes"),
+            ("seed", f"{request.seed}; every draw depends on it, the noise level and its own number alone"),
+            ("noise levels", f"{len(lab.sigmas)}, sigma {float(lab.sigmas[0]):g} to {float(lab.sigmas[-1]):g}"),
+        ],
+        "What a query costs (measured at the start)": costs,
+        "Machine": list(machine().items()),
+        "Versions": list(versions().items()),
+    }
+    return {heading: pairs for heading, pairs in found.items() if pairs}
+
+
+def _about(lab: Laboratory, name: str, network: Any) -> str:
+    count = getattr(network, "parameter_count", lambda: 0)()
+    digest = str(lab.identity(name).get("digest", ""))
+    called = getattr(network, "name", name)
+    return ", ".join(
+        filter(None, (called, f"{count:,} parameters" if count else "", digest[:16] and f"sha256 {digest[:16]}..."))
+    )
+
+
+def _more(lab: Laboratory, claims: Table) -> dict[str, Any]:
+    """What the record says of a complete run."""
+    return {
+        "networks": {name: lab.identity(name) for name in lab.networks},
+        "halves": {name: lab.identity(name) for name in lab.halves},
+        "denoisers": {name: lab.identity(name) for name in lab.denoisers},
+        "limited": dict(lab.limited),
+        "sigmas": lab.sigmas.tolist(),
+        "sizes": dataclasses.asdict(lab.scale),
+        "costs": {name: list(seconds) for name, seconds in lab.costs.seconds.items()},
+        "claims": {row["key"]: row["verdict"] for row in claims},
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,91 @@
+"""A table of small images as a figure: rows and columns with captions, each pixel a square of one colour."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from smalti.core.errors import InputError
+from smalti.report.pixels import channels_note, tile
+
+__all__ = ["image_grid"]
+
+Image = torch.Tensor | np.ndarray
+
+WIDTH, TILE, GAP = 6.2, 1.0, 0.06  # inches: at most, and at most
+NARROW = 4.0  # inches that a note is not wrapped to less of
+PIXELS = 192  # of a tile that is about an inch wide, so that its pixels stay squares of nearly one size
+FONT, LINE, LETTER = 8, 0.15, 0.074  # points; inches of a line and of a wide letter at that size
+
+
+def image_grid(
+    cells: Sequence[Sequence[Image | None]],
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    note: str = "",
+    width: float = WIDTH,
+) -> Figure:
+    """Draw images in the working scale; to be drawn and saved inside `style()`.
+
+    Args:
+        cells: rows of (C, H, W) images in [-1, 1] (values outside are clipped), all of one shape; None stays blank.
+        rows, columns: a caption for each row and column, or none; lines are broken by "\\n".
+        note: below, wrapped.
+        width: inches, at most.
+
+    Raises:
+        InputError: no image; numbers of captions that do not fit.
+    """
+    images = [image for row in cells for image in row if image is not None]
+    if not images:
+        raise InputError("there is no image to draw")
+    across = max(map(len, cells))
+    for what, captions, length in (("row", rows, len(cells)), ("column", columns, across)):
+        if len(captions) not in (0, length):
+            raise InputError(f"{len(captions)} {what} captions for {length} {what}s")
+    channels, high, wide = images[0].shape
+    left = 0.08 + LETTER * max((len(line) for text in rows for line in text.split("\n")), default=0)
+    side = min(TILE, (width - left) / across - GAP)
+    tall = side * high / wide
+    total_width = max(left + across * (side + GAP), min(width, NARROW))
+    notes = textwrap.wrap(" ".join(filter(None, (note, channels_note(channels)))), int(total_width / (0.9 * LETTER)))
+    top = 0.05 + LINE * max((text.count("\n") + 1 for text in columns), default=0)
+    bottom = 0.05 + LINE * len(notes)
+    total_height = top + len(cells) * (tall + GAP) + bottom
+    figure = Figure(figsize=(total_width, total_height))
+    picture = _composed(cells, (high, wide), across, GAP / side)
+    place = (left, bottom, across * (side + GAP) - GAP, len(cells) * (tall + GAP) - GAP)
+    axes = figure.add_axes(
+        (place[0] / total_width, (place[1] + GAP) / total_height, place[2] / total_width, place[3] / total_height)
+    )
+    axes.imshow(picture, interpolation="nearest", aspect="auto")
+    axes.set_axis_off()
+    for r, text in enumerate(rows):
+        y = 1 - (top + r * (tall + GAP) + tall / 2) / total_height
+        figure.text((left - 0.06) / total_width, y, text, fontsize=FONT, ha="right", va="center")
+    for c, text in enumerate(columns):
+        x = (left + c * (side + GAP) + side / 2) / total_width
+        figure.text(x, 1 - (top - 0.03) / total_height, text, fontsize=FONT, ha="center", va="bottom")
+    if notes:
+        figure.text(
+            0.05 / total_width, 0.03 / total_height, "\n".join(notes), fontsize=FONT, color="#555555", va="bottom"
+        )
+    return figure
+
+
+def _composed(cells: Sequence[Sequence[Image | None]], shape: tuple[int, int], across: int, gap: float) -> np.ndarray:
+    """All tiles in one white picture, (height, width, 3) uint8, `gap` widths of a tile apart: one image draws faster than many axes."""
+    scale = max(1, round(PIXELS / max(shape)))
+    high, wide = (scale * side for side in shape)
+    apart = round(gap * wide)
+    picture = np.full((len(cells) * (high + apart) - apart, across * (wide + apart) - apart, 3), 255, np.uint8)
+    for r, line in enumerate(cells):
+        for c, image in enumerate(line):
+            if image is not None:
+                y, x = r * (high + apart), c * (wide + apart)
+                picture[y : y + high, x : x + wide] = tile(image, scale)
+    return picture

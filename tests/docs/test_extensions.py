@@ -1,0 +1,59 @@
+"""The small extensions that the documentation is built with, as far as they do not need Sphinx."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+EXTENSIONS = Path(__file__).parents[2] / "docs" / "extensions"
+
+
+def extension(name: str):
+    pytest.importorskip("sphinx", reason="make docs installs it")
+    spec = importlib.util.spec_from_file_location(name, EXTENSIONS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_loads_from_another_host_is_found():
+    loaded = extension("self_contained").loaded
+    assert loaded('<script src="https://a.example/x.js"></script>') == ["https://a.example/x.js"]
+    assert loaded("<link rel=stylesheet href='//a.example/x.css'>") == ["//a.example/x.css"]
+    assert loaded("@font-face { src: url(https://a.example/f.woff2) }") == ["https://a.example/f.woff2"]
+    assert loaded('<a href="https://a.example">a link is not loaded</a><img src="_static/x.png">') == []
+
+
+def test_rows_and_sections_of_what_was_measured():
+    module = extension("measured_rows")
+    table = "| what | ours | published | ratio |\n|---|---|---|---|\n| A p=3 | 1 | 2 | 3 |\n| B | 4 | 5 | 6 |\n"
+    text = f"# t\n\n## Speed\n\nsaid\n\n{table}\n## Next\n"
+    assert module.rows(text, "A") == [["A p=3", "1", "2", "3"]]
+    assert module.rows(text, "C") == []
+    assert module.section(text, "Speed").startswith("said")
+    assert "Next" not in module.section(text, "Speed")
+
+
+def test_docstrings_become_markup():
+    plain = extension("plain_docstrings").plain
+    lines = [
+        "A formula:",
+        "",
+        "    w_k^i = |z|^2 * 2",
+        "",
+        "and x_ with `a|b`, `Step`s.",
+        "",
+        "Args:",
+        "    z: (B, C), |z| > 0.",
+        "",
+    ]
+    found = plain(lines)
+    assert found[2:5] == [".. code-block:: text", "", "    w_k^i = |z|^2 * 2"]
+    assert found[6] == r"and x\_ with `a|b`, `Step`\ s."
+    assert found[9] == r"    z: (B, C), \|z\| > 0."
+
+
+def test_aligned_paragraphs_are_formulas_too():
+    found = extension("plain_docstrings").plain(["Text.", "", "D(z) = a,   b_", "E = c", "", "More | text."])
+    assert found[2:6] == [".. code-block:: text", "", "    D(z) = a,   b_", "    E = c"]
+    assert found[-1] == r"More \| text."
