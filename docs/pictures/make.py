@@ -1,4 +1,4 @@
-"""The two pictures of docs/idea.md, drawn from the embedded digits:  .venv/bin/python docs/pictures/make.py  (ten seconds)."""
+"""The pictures of docs/idea.md and of the README's head, from the embedded digits:  .venv/bin/python docs/pictures/make.py."""
 
 from pathlib import Path
 
@@ -7,9 +7,13 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 import smalti
+from smalti.core.noise import standard_normal
 from smalti.report.figures import save_figure, style
+from smalti.report.pictures import NOISY_NOTE, labelled_grid, save_png, sigma_caption
+from smalti.report.pixels import shown_noisy
 
 HERE = Path(__file__).parent
 IMAGE, SIGMA, SEED = 5, 0.585, 1
@@ -18,13 +22,41 @@ CROP = 3
 
 
 def main() -> None:
-    """Draw posterior.png and windows.png beside this file."""
+    """Draw posterior.png and windows.png beside this file, and denoising.png above it."""
     source = smalti.Source.open("digits")
     x = source.working(slice(IMAGE, IMAGE + 1))
     z = x + SIGMA * torch.randn(x.shape, generator=torch.Generator().manual_seed(SEED))
     with style():
         save_figure(posteriors(source, x, z), HERE / "posterior.png")
         save_figure(windows(source), HERE / "windows.png")
+    save_png(denoising(source), HERE.parent / "denoising.png")
+
+
+def denoising(source: smalti.Source) -> Image.Image:
+    """Two digits under more and more noise, and what four denoisers make of them; one noise for a digit at all levels."""
+    indices = [int(np.flatnonzero(source.labels == digit)[0]) for digit in (0, 4)]
+    sigmas = smalti.edm_sigmas()[[4, 6, 7, 8, 9, 10, 11, 12, 13]]  # 19 to 0.14
+    noise = standard_normal(0, range(len(indices)), source.shape)
+    z = (
+        source.working(indices).double() + sigmas[:, None, None, None, None] * noise
+    ).float()  # (levels, digits, C, H, W)
+    shown = {
+        "Optimal": smalti.Optimal(source),
+        "PSPC-Square": smalti.PSPCSquare(source),
+        "LocalScore 3x3": smalti.LocalScore(source, window=3),
+        "Gaussian": smalti.Gaussian(source),
+    }
+    x0 = [torch.stack([d(at, float(s)) for at, s in zip(z, sigmas, strict=True)]).numpy() for d in shown.values()]
+    noisy = shown_noisy(z, sigmas)
+    rows = [row for digit in range(len(indices)) for row in (noisy[:, digit], *(x[:, digit] for x in x0))]
+    return labelled_grid(
+        np.stack(rows),
+        ["noisy", *shown] * len(indices),
+        [sigma_caption(float(s)) for s in sigmas],
+        "Four denoisers on the digits, from much noise (left) to little (right)",
+        NOISY_NOTE,
+        block=1 + len(shown),
+    )
 
 
 def posteriors(source: smalti.Source, x: torch.Tensor, z: torch.Tensor) -> Figure:

@@ -35,5 +35,5 @@ def test_bad_labels_are_named(text, says):
 
 
 def test_data_without_classes():
-    with pytest.raises(InputError, match="no classes"):
+    with pytest.raises(InputError, match="the data, or the network, has no classes; leave it out"):
         parse_labels("1", 5, None, None)

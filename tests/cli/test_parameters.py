@@ -27,6 +27,7 @@ class Made(Denoiser):
         bare=None,
         rank: int | None = None,
         scale: float | int | Literal["row", "column"] = 1,
+        array: torch.Tensor | None = None,
         backend: str = "auto",
     ):
         pass
@@ -83,6 +84,7 @@ def test_values_follow_the_signature(pair, value):
         (["soft=1"], "soft cannot be .*; it takes true or false$"),
         (["mode=diagonal"], "mode cannot be .*; it takes row or column$"),
         (["scale=big"], "it takes a number, row or column$"),
+        (["array=3"], "array cannot be '3'; it takes nothing but none here; give its other values in Python$"),
         (["window=3", "window=5"], "twice"),
     ],
 )

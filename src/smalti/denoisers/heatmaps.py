@@ -36,7 +36,9 @@ TIED = 1e-6  # relative: heats of the analytic filter that differ by less are eq
 class HasCells(Protocol):
     """A result of `smalti.sensitivity`: `cells()` are its heatmaps, `sigmas` its noise levels."""
 
-    sigmas: np.ndarray
+    @property
+    def sigmas(self) -> np.ndarray:
+        """The noise levels, (levels,)."""
 
     def cells(self) -> np.ndarray:
         """The heatmaps of all pixels, (levels, H, W, H, W)."""

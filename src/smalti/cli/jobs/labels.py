@@ -27,7 +27,7 @@ def parse_labels(
     if text is None:
         return None
     if num_classes is None:
-        raise InputError("--labels was given, but the denoiser has no classes; use data with classes or leave it out")
+        raise InputError("--labels was given, but the data, or the network, has no classes; leave it out")
     chosen = [_class(word.strip(), class_names or (), num_classes) for word in text.split(",")]
     if len(chosen) > n:
         raise InputError(f"--labels has {len(chosen)} entries for {counted(n, 'image')}; give at most {n}")

@@ -123,6 +123,8 @@ def _in_words(hint: Any) -> str:
             words.append(f"{kind} separated by commas")
         elif choice in _WORDS and not (choice is int and float in choices):
             words.append(_WORDS[choice])
+    if not words:
+        return "nothing but none here; give its other values in Python"
     words += ["none"] if type(None) in choices else []
     return ", ".join(words[:-1]) + f"{',' * ('none' in words)} or {words[-1]}" if len(words) > 1 else words[0]
 
