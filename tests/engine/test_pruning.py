@@ -206,3 +206,26 @@ def test_gap_is_infinite_where_nothing_may_be_left_out():
     source = Source(_flat(np.array([0, 255]), np.uint8))
     assert gap_bits(1000, 0, source) == math.inf
     assert gap_bits(1000, 1e-3, source) == pytest.approx(math.log2(1000 * 2 / 1e-3))
+
+
+@pytest.mark.parametrize("windows", [Full(), Crops(2), Centred(3), Masks(torch.ones(1, 1, 4, 4))])
+def test_one_image_a_part_keeps_the_bound(windows):
+    """Parts measure against the normaliser of the whole source, and so must not each lose the whole tolerance."""
+    generator = torch.Generator().manual_seed(0)
+    source = Source(torch.rand(60, 1, 4, 4, generator=generator) * 0.1 + 0.5)
+    z, sigma = torch.randn(1, 1, 4, 4, generator=generator) * 50, 50.0
+    made = PosteriorMeanCollection(source, windows, tolerance=0.1)
+    parts = [[i] for i in range(len(source))]
+    whole = torch.stack([made.log_normalisers(z, sigma, images=part) for part in parts]).logsumexp(0)
+    merged = made.divide(sum(made.numerator(z, sigma, whole, images=part) for part in parts))
+    exact = PosteriorMeanCollection(source, windows, backend="reference")(z, sigma)
+    assert float((merged - exact).abs().max()) <= 0.1
+
+
+def test_two_steps_at_enormous_logits():
+    source = Source(torch.randint(0, 256, (6, 3, 8, 8), generator=torch.Generator().manual_seed(0)).byte())
+    z, sigma = 20 * torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1)), 1e-4
+    for windows in (Full(), Crops(5)):
+        made = PosteriorMeanCollection(source, windows)
+        merged = made.divide(made.numerator(z, sigma, made.log_normalisers(z, sigma)))
+        torch.testing.assert_close(merged.float(), made(z, sigma), atol=1e-5, rtol=0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from helpers import noisy, random_source
-from smalti import Centred, EveryPlace, PosteriorMeanCollection, SameBorderDistance
+from smalti import Centred, EveryPlace, PosteriorMeanCollection, SameBorderDistance, Source
 from smalti.engine.backend import backend_refuses
 
 
@@ -62,3 +62,24 @@ def test_what_it_does_not_cover():
         PosteriorMeanCollection(source, Centred(3, wrap=True), Centred(3, wrap=True), EveryPlace()), "numba"
     )
     assert not backend_refuses(collection(source, 3, "aware", "auto", border=2), "numba")
+
+
+@pytest.mark.parametrize("borders", ["circular", "aware"])
+@pytest.mark.parametrize("sigma", [0.3, 2.0, 80.0])
+def test_many_like_weights_do_not_drift(borders, sigma):
+    """A black background: tens of thousands of elements weigh alike, and every rounding has the same sign."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.zeros(64, 1, 24, 24, dtype=torch.uint8)
+    images[:, :, 8:16, 8:16] = torch.randint(0, 256, (64, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    source = Source(images)
+    z = source.working(slice(0, 2)) + sigma * torch.randn(2, 1, 24, 24, generator=generator)
+    exact, fast = (collection(source, 3, borders, backend) for backend in ("torch", "numba"))
+    torch.testing.assert_close(fast(z.double(), sigma), exact(z.double(), sigma), atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("shape", "size"), [((1, 3, 20), 5), ((2, 4, 16), 9), ((1, 20, 3), 7), ((1, 5, 17), 9)])
+def test_windows_that_are_larger_than_one_side(shape, size):
+    source = random_source(7, shape)
+    exact, fast = (collection(source, size, "aware", backend) for backend in ("reference", "numba"))
+    z = noisy(source, 0.5)
+    torch.testing.assert_close(fast(z, 0.5), exact(z, 0.5), atol=1e-5, rtol=0)

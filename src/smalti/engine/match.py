@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from smalti.core.errors import InputError
-from smalti.engine.windows import Shape, Windows
+from smalti.engine.windows import Centred, Shape, Windows
 
 __all__ = ["EveryPlace", "Match", "SameBorderDistance", "SamePlace"]
 
@@ -79,16 +79,13 @@ class SameBorderDistance(EveryPlace):
 
     Args:
         weights: as for every match.
-        border: in pixels >= 0; by default half the first window's side.
+        border: in pixels >= 0; by default half the largest window's side.
     """
 
     border: int | None = None
 
     def admitted(self, queries: Windows, responses: Windows, shape: Shape) -> torch.Tensor:
-        border = self.border
-        if border is None:
-            extents = queries.extents(shape)
-            border = int((extents[:, 1] - extents[:, 0]).max()) // 2
+        border = _reach(queries, shape) if self.border is None else self.border
         axes = []
         for axis, size in enumerate(shape[1:]):
             anchor = queries.anchors(shape)[:, axis, None]
@@ -96,3 +93,11 @@ class SameBorderDistance(EveryPlace):
             inner = (border <= anchor) & (anchor < size - border)
             axes.append(torch.where(inner, (border <= place) & (place < size - border), place == anchor))
         return (axes[0][:, :, None] & axes[1][:, None, :]).flatten(1)
+
+
+def _reach(queries: Windows, shape: Shape) -> int:
+    """Half a window's side, as it is where no border cuts it."""
+    if isinstance(queries, Centred):
+        return queries.size // 2
+    extents = queries.extents(shape)
+    return int(torch.maximum(extents[:, 1] - extents[:, 0], extents[:, 3] - extents[:, 2]).max()) // 2

@@ -14,7 +14,8 @@ composite, which is a convex combination of them, within `tolerance`. Three rema
 
 - m may be any logit that was seen, so a running maximum serves: what it refuses, the final one would.
 - Parts of a source (chunks, threads, machines) may each use their own maximum and their own M: a part discards at most delta of its own
-  mass, and so all parts at most delta of the whole. Nothing is exchanged, and parts merge as ever.
+  mass, and so all parts at most delta of the whole. Nothing is exchanged, and parts merge as ever. Where a part measures against the
+  maximum or the normaliser of the whole, M is that of the whole too.
 - l_j need not be known: an upper bound of it is enough, and a lower bound of the distance, from part of the window, gives one.
 
 Where numerators are divided by a normaliser that counts everything, the error is at most delta |F|.

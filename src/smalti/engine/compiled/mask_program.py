@@ -217,7 +217,7 @@ class MaskProgram(_Masks):
         layout = self.layout
         windows, replies = layout.queries[flip], layout.responses[flip]
         chunks = chunks_of(np.flatnonzero(self.alive[rows].any(0)))
-        gap = np.float32(self.gap(self.flips * len(self.selection)))
+        gap = np.float32(self.gap(self.flips * len(self.images)))
 
         def work(number: int) -> np.ndarray:
             chosen = chunks[number]

@@ -33,5 +33,5 @@ class Normalisers:
     @classmethod
     def of_natural(cls, values: np.ndarray) -> Normalisers:
         base2 = values * LOG2E
-        highest = base2.astype(np.float32).astype(np.float64)
+        highest = np.rint(base2)  # exact in float32 wherever that is used, and the mass near 1
         return cls(highest, np.exp2(base2 - highest))

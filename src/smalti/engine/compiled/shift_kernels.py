@@ -96,6 +96,21 @@ def _distance(
 
 
 @plain
+def _carry(state: Any, carried: Any, plane: int, channels: int) -> None:
+    """What one image added to the totals, in float32, on to those in float64: sums of many like weights would drift in float32."""
+    for i in range(plane):
+        before, now = carried[i], np.float64(state[i])
+        if now != before:
+            shrink = np.float64(exp2(np.float32(before - now)))
+            carried[i] = now
+            for row in range(1, 2 + channels):
+                carried[row * plane + i] *= shrink
+    for i in range(plane, (2 + channels) * plane):
+        carried[i] += state[i]
+        state[i] = 0
+
+
+@plain
 def shift_pass(
     images: Any,
     offset: Any,
@@ -142,8 +157,9 @@ def shift_pass(
         ends: (W + vectors) float32: W zeros, then PENALTY.
         state_layout: integers (row, plane) of the states.
         gap, slack: (B,) float32: an element matters where logit + gap >= maximum * slack; bits, and 1 + a relative error.
-        state, exact_state: (B, (2 + C) planes) float32 and float64: running maximum, total and totals of pixels; begins at LOWEST_LOGIT,
-            0, 0. The one that `exact` says is the result.
+        state: (B, (2 + C) planes) float32: running maximum; total and totals of pixels of one image. Begins with logits that were seen,
+            or at LOWEST_LOGIT, and with zeros.
+        exact_state: the same, float64, of all images: the result. Begins at LOWEST_LOGIT, 0, 0.
     """
     height, width, radius, _, _, step, plane = x_layout
     z_step, z_plane = z_layout
@@ -279,6 +295,8 @@ def shift_pass(
                                 slack[b],
                                 count,
                             )
+            if not exact:
+                _carry(state[b], exact_state[b], state_plane, channels)
 
 
 @plain
