@@ -9,6 +9,7 @@ from smalti.cli import main
 from smalti.experiments import reproduce as module
 from smalti.experiments import scale
 from smalti.experiments.exhibits import EXHIBITS
+from smalti.networks import Network
 from tiny_exhibits import TINY, Impossible, Means, tables_of
 
 SMALL = ("--data", "digits", "--limit", 60)
@@ -93,6 +94,10 @@ BAD = [
     (("--seed", -1), "seed must be"),
     (("--network", "nothing-here"), "nothing-here"),
     (("--half", "ddpmpp-digits-half1"), "--half is given twice"),
+    (
+        ("--half", "ddpmpp-digits-half1", "--half", "ddpmpp-digits-half2"),
+        "it was trained on is not known",
+    ),  # of 60 of them
     (("--sscd", "no-such.pt"), "there is no file no-such.pt"),
     (("--resolution", 12, "--network", "ddpmpp-digits"), "--resolution 8x8"),
     (("--data", "no-such-data"), "no-such-data"),
@@ -106,6 +111,41 @@ def test_bad_input_is_one_line_and_leaves_nothing(capsys, tmp_path, arguments, s
     assert says in err.splitlines()[-1]
     assert "bug" not in err
     assert not (tmp_path / "o").exists()
+
+
+def test_halves_that_overlap_are_refused(capsys, tmp_path):
+    halves = ("--half", "ddpmpp-digits-half1", "--half", "ddpmpp-digits")
+    code, _, err = run(capsys, "--data", "digits", *halves, "--out", tmp_path / "o")
+    assert code == 2
+    assert "were both trained on 809 of the images; give networks of disjoint halves" in err.splitlines()[-1]
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_network_called_like_a_denoiser_is_refused_before_anything_is_replaced(capsys, tmp_path):
+    run(capsys, *SMALL, "--out", tmp_path / "o")
+    before = tables_of(tmp_path / "o")
+    Network.load("ddpmpp-digits").save(tmp_path / "gaussian.safetensors")
+    code, _, err = run(
+        capsys, *SMALL, "--network", tmp_path / "gaussian.safetensors", "--overwrite", "--out", tmp_path / "o"
+    )
+    assert code == 2
+    assert "a network cannot be called 'gaussian' here" in err.splitlines()[-1]
+    assert tables_of(tmp_path / "o") == before
+
+
+def test_some_of_the_digits_bring_no_halves(capsys, tmp_path):
+    assert run(capsys, *SMALL, "--out", tmp_path / "o")[0] == 0
+    record = json.loads((tmp_path / "o" / "run.json").read_text())
+    assert list(record["networks"]) == ["ddpmpp", "ncsnpp", "dit"]
+    assert record["halves"] == {}
+    assert "--half" not in record["again"]
+
+
+def test_the_command_names_halves_of_ones_own(capsys, tmp_path):
+    halves = ("--half", "ddpmpp-digits-half2", "--half", "ddpmpp-digits-half1")
+    assert run(capsys, "--data", "digits", *halves, "--out", tmp_path / "o")[0] == 0
+    again = json.loads((tmp_path / "o" / "run.json").read_text())["again"]
+    assert "--half ddpmpp-digits-half2 --half ddpmpp-digits-half1" in again
 
 
 def test_a_folder_of_something_else_is_refused(capsys, tmp_path):
@@ -129,4 +169,5 @@ def test_interrupted_runs_say_how_to_go_on(capsys, tmp_path, monkeypatch):
 def test_the_help_names_the_real_exhibits(capsys):
     text = " ".join(run(capsys, "--help")[1].replace("│", " ").split())
     assert "w1 to w7, a8, a9, halves" in text
+    assert "The report is then of these alone" in text
     assert [exhibit.key for exhibit in EXHIBITS] == [*(f"w{i}" for i in range(1, 8)), "a8", "a9", "halves"]

@@ -1,6 +1,7 @@
 """The whole run, with exhibits that cost nothing."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -12,6 +13,9 @@ import time
 import pytest
 
 import smalti
+from laboratories import laboratory
+from scripted import Means as Quarters
+from scripted import saved
 from smalti.core.errors import InputError
 from smalti.experiments import reproduce as module
 from smalti.experiments.reproduce import Request, find_exhibits, reproduce
@@ -55,7 +59,34 @@ def test_it_writes_the_report_and_all_that_belongs_to_it(tmp_path, request_, exh
     assert any("n = 3: z" in line for line in said)
     assert any("needs a network" in line for line in said)
     assert said[-1].startswith("predicted: ")
+    assert "but for those that are said to be published" in page
+    assert record["sscd"] is None
     assert "means/scaled: done in" in (tmp_path / "run.log").read_text()
+
+
+def test_the_file_that_measured_similarity_is_recorded(tmp_path, request_, exhibits):
+    class Asks(Means):
+        def steps(self, lab):
+            lab.descriptor()
+            return super().steps(lab)
+
+    exhibits(Asks())
+    file = saved(Quarters(), tmp_path / "sscd.pt")
+    reproduce(dataclasses.replace(request_, sscd=file, trust=True), tmp_path / "o")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert json.loads((tmp_path / "o" / "run.json").read_text())["sscd"]["sha256"] == digest
+    assert f"sha256 {digest}, not a known file, run by --trust" in (tmp_path / "o" / "report.html").read_text()
+
+
+def test_names_that_two_have_are_refused_before_anything_is_written(tmp_path, request_):
+    with pytest.raises(InputError, match="cannot be called 'optimal'"):
+        dataclasses.replace(request_, networks={"optimal": request_.networks["ddpmpp"]})
+
+
+def test_the_n_of_every_exhibit_is_told_at_the_start():
+    lab = laboratory()
+    for exhibit in find_exhibits(["w1", "w2", "w3", "w4", "w5", "w6"]):
+        assert "n = " in module._numbers(exhibit.steps(lab)), exhibit.key
 
 
 def test_the_same_request_again_computes_nothing(tmp_path, request_, exhibits):

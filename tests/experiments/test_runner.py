@@ -98,3 +98,15 @@ def test_progress_counts_to_a_hundred_percent(tmp_path, monkeypatch):
     assert told[0] == 100
     assert sum(told[1:]) == 100
     assert told[1] == 12
+
+
+def test_kept_results_that_nobody_needs_are_not_read(tmp_path, monkeypatch):
+    plan, store = Plan(), Store(tmp_path)
+    run([plan.c], store)
+    read = []
+    get = Store.get
+    monkeypatch.setattr(Store, "get", lambda self, step: read.append(step.name) or get(self, step))
+    results = run([plan.c, plan.b, plan.a], store)
+    assert read == []
+    assert int(results["b"]["value"]) == 2
+    assert read == ["b"]

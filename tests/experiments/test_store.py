@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from smalti import EnvironmentFailure
 from smalti.experiments.step import Step
 from smalti.experiments.store import Kept, Store
 
@@ -59,3 +60,31 @@ def test_kept_results_are_read_when_asked_for_and_forgotten_when_there_are_many(
     assert kept["a"] is not first, "the two together are larger than the room"
     with pytest.raises(KeyError):
         kept["never"]
+
+
+def test_whether_a_file_is_whole_is_told_without_reading_its_arrays(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    store.put(step(), {"x": np.zeros(9)})
+    monkeypatch.setattr("smalti.experiments.store.load_npz", lambda path: pytest.fail("arrays were read"))
+    kept = Kept(store, [step(), step("never")])
+    assert store.is_whole(step())
+    assert "a/b" in kept
+    assert "never" not in kept
+    assert "another" not in kept
+    path = store.path(step())
+    path.write_bytes(path.read_bytes()[:-30])
+    assert not store.is_whole(step())
+    assert not store.is_whole(step("never"))
+
+
+def test_damage_within_a_file_is_one_line_and_the_file_goes(tmp_path):
+    store = Store(tmp_path)
+    store.put(step(), {"x": np.zeros(99)})
+    path = store.path(step())
+    content = bytearray(path.read_bytes())
+    content[300] ^= 1
+    path.write_bytes(content)
+    assert store.is_whole(step()), "from its end it looks so"
+    with pytest.raises(EnvironmentFailure, match=r"was damaged and is removed; run the same command again"):
+        Kept(store, [step()])["a/b"]
+    assert not store.has(step())

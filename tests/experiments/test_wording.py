@@ -3,7 +3,7 @@
 import dataclasses
 
 from laboratories import laboratory
-from smalti.experiments.wording import label_of, labels_of, listed, significant
+from smalti.experiments.wording import label_of, labels_of, listed, runs, significant
 
 
 def test_limited_denoisers_say_so():
@@ -20,3 +20,10 @@ def test_lists_and_numbers():
         "a, b and c",
     ]
     assert [significant(x) for x in (0.5851, 80, 0.00200, 12.91)] == ["0.59", "80", "0.002", "13"]
+
+
+def test_stretches_of_levels_are_not_joined_over_gaps():
+    every = (100.0, 25.0, 10.0, 2.0, 0.5, 0.25, 0.1)
+    assert runs(every, (0.25, 0.5, 2.0, 25.0, 100.0)) == "sigma 0.25 to 2 and from 25 on"
+    assert runs(every, (0.1, 0.25, 2.0)) == "sigma up to 0.25 and 2"
+    assert (runs(every, every), runs(every, ())) == ("all levels", "no level")

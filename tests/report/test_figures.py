@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from smalti import denoisers
 from smalti.analysis.heatmaps import Sensitivity
 from smalti.core.errors import InputError
-from smalti.report.figures import PALETTE, colour_of, looks_of, save_figure, style
+from smalti.report.figures import PALETTE, colour_of, figure_bytes, looks_of, save_figure, style
 from smalti.report.sensitivity_plots import sensitivity_figure
 
 
@@ -62,3 +63,17 @@ def test_the_figure_of_sensitivity_is_drawn(tmp_path, results):
     picture = Image.open(tmp_path / "a.png")
     assert picture.size[0] >= 1400
     assert len(picture.convert("RGB").getcolors(1 << 24)) > 50
+
+
+def test_dollars_in_names_are_dollars_and_axes_keep_their_powers():
+    with style():
+        figure = Figure(figsize=(3, 2))
+        axes = figure.subplots()
+        axes.loglog([1, 100], [1, 100], label="a$b_1$")
+        axes.set_title(r"MSE to $\nonsense$")
+        axes.set_xticks([1, 100], ["$x$", "y"])
+        axes.legend()
+        figure_bytes(figure, "svg")
+        shown = {text.get_text(): text.get_parse_math() for text in figure.findobj(Text) if "$" in text.get_text()}
+    assert {name for name, math in shown.items() if not math} == {"a$b_1$", r"MSE to $\nonsense$", "$x$"}
+    assert any(math and "10^" in name for name, math in shown.items())

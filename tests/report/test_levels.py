@@ -7,7 +7,7 @@ from matplotlib.patches import Rectangle
 
 from smalti.core.table import Table
 from smalti.report.figures import colour_of, style
-from smalti.report.levels import FURTHER, NEARER, fraction_figure, mse_figure, verdict_figure
+from smalti.report.levels import ALIKE, FEW, FURTHER, NEARER, fraction_figure, mse_figure, verdict_figure, verdict_of
 
 SIGMAS = (10.0, 1.0, 0.1)
 LABELS = {"optimal": "optimal", "gaussian": "gaussian (N=9)"}
@@ -47,15 +47,38 @@ def test_fractions_are_cut_off_at_minus_1():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "colour"),
-    [(-2.0, -1.0, NEARER), (1.0, 2.0, FURTHER), (-1.0, 1.0, "#ffffff"), (np.nan, np.nan, "#eeeeee")],
+    ("n", "low", "high", "colour"),
+    [
+        (8, -2.0, -1.0, NEARER),
+        (8, 1.0, 2.0, FURTHER),
+        (8, -1.0, 1.0, "#ffffff"),
+        (1, np.nan, np.nan, FEW),
+        (7, -2.0, -1.0, FEW),
+        (8, -0.5, -0.1, ALIKE),  # within the floor
+        (8, -0.1, 0.2, ALIKE),
+        (8, 0.1, 0.6, FURTHER),
+    ],
 )
-def test_verdicts_follow_the_intervals(low, high, colour):
-    row = {"process": "forward", "denoiser": "gaussian", "against": "optimal", "sigma": 1.0}
+def test_verdicts_follow_the_intervals(n, low, high, colour):
+    row = {"process": "forward", "denoiser": "gaussian", "against": "optimal", "sigma": 1.0, "n": n}
     paired = Table(
         (*row, "difference_low", "difference_high"), [{**row, "difference_low": low, "difference_high": high}]
     )
-    figure = verdict_figure(paired, LABELS, ("optimal", "gaussian"))
+    figure = verdict_figure(paired, LABELS, ("optimal", "gaussian"), {"forward": 0.5})
     (cell,) = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
     assert to_hex(cell.get_facecolor()).lower() == colour.lower()
+    assert cell.get_hatch() == ("////" if n < 8 else None)
     assert len(figure.axes) == 1
+
+
+def test_differences_of_rounding_are_none_without_a_floor():
+    assert verdict_of({"n": 99, "difference_low": 1e-11, "difference_high": 3e-11}) == "alike"
+    assert verdict_of({"n": 99, "difference_low": 1e-8, "difference_high": 3e-8}) == "further"
+
+
+@pytest.mark.parametrize(("n", "bands"), [(7, 0), (8, 4)])
+def test_few_z_have_no_band(n, bands):
+    table = comparisons()
+    table = Table((*table.columns, "n"), [{**row, "n": n} for row in table])
+    figure = fraction_figure(table, LABELS, "process", "net")
+    assert sum(len(band.get_paths()) for axes in figure.axes for band in axes.collections) == bands

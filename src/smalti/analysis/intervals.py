@@ -20,9 +20,12 @@ import torch
 
 from smalti.core.validation import check_count
 
-__all__ = ["ACCURACY", "RESAMPLES", "Bootstrap", "Interval"]
+__all__ = ["ACCURACY", "RESAMPLES", "TELLING", "Bootstrap", "Interval"]
 
 RESAMPLES = 1000
+TELLING = (
+    8  # z: intervals of fewer are too narrow to be drawn or to judge by: of 8 they cover 89 %, of 5 85 %, of 2 50 %
+)
 ACCURACY = 1e-9  # a mean squared deviation below this may be what fast backends are allowed to be off (1e-4 in a pixel)
 BLOCK = 1 << 24  # counts that are turned into float64 at a time
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from smalti.analysis.intervals import TELLING
+
 if TYPE_CHECKING:
     from smalti.experiments.laboratory import Laboratory
 
-__all__ = ["TELLING", "count_within", "seconds_each"]
-
-TELLING = 8
+__all__ = ["count_within", "seconds_each"]
 
 
 def seconds_each(lab: Laboratory, names: Iterable[str]) -> float:

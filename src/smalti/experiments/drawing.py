@@ -18,7 +18,7 @@ from smalti.experiments.laboratory import Laboratory
 from smalti.experiments.runner import ordered
 from smalti.experiments.step import Results, Step
 from smalti.experiments.store import Store
-from smalti.report.figures import figure_bytes, style
+from smalti.report.figures import figure_bytes, literal, style
 from smalti.report.html import Drawn, Section, data_uri
 
 __all__ = ["Outcome", "draw", "small_png"]
@@ -95,6 +95,7 @@ def _drawn(picture: Picture, out: Path) -> Drawn:
     """Write a picture as PDF and PNG; in the page it is an SVG whose letters are outlines, or the PNG."""
     files: dict[str, str] = {}
     content: dict[str, bytes] = {}
+    literal(picture.figure)
     picture.figure.draw_without_rendering()
     picture.figure.set_layout_engine("none")  # laid out once, not for every file
     for kind in ("pdf", "png"):

@@ -1,9 +1,12 @@
 """How claims are judged: intervals of tables, turned into readings for or against, and readings into a verdict.
 
 reading      an interval of something that is positive if the claim holds: for it where the interval lies above 0, against it
-             where it lies below, unclear where it holds 0; a level at which nothing differs is none
+             where it lies below, unclear where it holds 0; level, and neither, where it lies within a floor of what matters
 difference   of two intervals of one table, as if they were independent: +- 1.96 sqrt(s_a^2 + s_b^2). Those over the same z vary
-             together, so that it is too wide rather than too narrow; paired differences are taken where a table has them
+             together as a rule, and then it is too wide; where one is large when the other is small it is too narrow. Paired
+             differences, which are neither, are taken where a table has them, and the evidence says which they are
+every level  a claim about all of m levels is judged by intervals that hold simultaneously (Bonferroni: each covers 1 - 0.05 / m),
+             so that the one level in twenty that a 95 % interval misses does not refute it
 trend        Spearman's rank correlation of a statistic with sigma over the levels; its interval is that over redrawings of the
              statistic from its standard errors (parametric bootstrap, Efron & Tibshirani 1993, section 6.5)
 """
@@ -12,12 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 
-from smalti.analysis.intervals import ACCURACY, Interval
+from smalti.analysis.intervals import ACCURACY, TELLING, Interval
 from smalti.core.table import Table
 
 __all__ = [
@@ -28,6 +32,7 @@ __all__ = [
     "PARTLY",
     "SOME",
     "SUPPORTED",
+    "UNDECIDED",
     "NotTested",
     "Part",
     "Reading",
@@ -41,21 +46,26 @@ __all__ = [
     "judge",
     "minus",
     "rows_of",
+    "shown",
+    "simultaneous",
     "times",
     "together",
     "trend",
     "within",
 ]
 
-Standing = Literal["supported", "partly", "not supported", "not tested here"]
+Standing = Literal["supported", "partly", "undecided", "not supported", "not tested here"]
 SUPPORTED: Standing = "supported"
 PARTLY: Standing = "partly"
+UNDECIDED: Standing = "undecided"
 NOT_SUPPORTED: Standing = "not supported"
 NOT_TESTED: Standing = "not tested here"
 
-LEAST = 8  # z: the percentile interval of a normal mean covers 89 % with 8 of them, 85 % with 5, 50 % with 2, where 95 % is said
+LEAST = TELLING  # z of an interval
 MOST = 0.75  # share of readings that must speak for a claim about levels in general
-SOME = 0.25  # share below which nothing of the claim is left
+SOME = 0.25  # share of readings from which on something is established, for the claim or against it
+READINGS = 3  # that speak of levels in general; two may agree by chance
+LEVELS = 6  # of a trend: of 4 levels without one, 1 order in 24 is perfectly rising
 STRONG = 0.5  # rank correlation that counts as growing with sigma, and not only as related to it
 REDRAWINGS = 2000
 EDGE = 0.05  # a level counts as within bounds that it misses by 5 %: 0.296 is the paper's 0.3
@@ -77,11 +87,13 @@ class Setting:
         side: min(H, W) of the images, pixels.
         networks: names of networks, as the tables have them.
         reference: the network that denoisers are held against, or None.
+        limited: denoisers that were made on fewer images than there are -> how many; they are marked, and decide nothing alone.
     """
 
     side: int
     networks: tuple[str, ...] = ()
     reference: str | None = None
+    limited: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def scale(self) -> float:
@@ -92,6 +104,10 @@ class Setting:
         about single pixels, and stay.
         """
         return self.side / 32
+
+    def named(self, name: str) -> str:
+        """A denoiser's name, with how many images it was made on where those are not all."""
+        return f"{name} (on {self.limited[name]:,} images)" if name in self.limited else name
 
 
 @dataclass(frozen=True)
@@ -110,14 +126,18 @@ class Part:
     """What is found for one network, process or denoiser.
 
     Attributes:
-        standing: "supported", "partly", "not supported" or "not tested here".
-        text: the evidence, without a full stop.
+        standing: "supported", "partly", "undecided", "not supported" or "not tested here".
+        text: the evidence, without a full stop and without "; ", which stands between parts.
         effect: the mean of what was read, or None.
+        statistic: what the effect is.
+        limited: whether a denoiser that was made on fewer images than there are is in it.
     """
 
     standing: Standing
     text: str
     effect: Interval | None = None
+    statistic: str = ""
+    limited: bool = False
 
 
 def rows_of(tables: Tables, name: str, statistic: str, **equal: Any) -> list[Row]:
@@ -188,84 +208,135 @@ def within(sigma: float | None, low: float = 0.0, high: float = math.inf) -> boo
     return sigma is not None and low * (1 - EDGE) <= sigma <= high * (1 + EDGE)
 
 
+def simultaneous(readings: Sequence[Reading]) -> list[Reading]:
+    """The readings with intervals that hold all at once in 95 % (Bonferroni): each arm longer by the ratio of the normal quantiles of
+    1 - 0.025 / m and 0.975, and at least that many standard errors."""
+    if len(readings) < 2:
+        return list(readings)
+    quantile = NormalDist().inv_cdf(1 - 0.025 / len(readings))
+    found = []
+    for it in readings:
+        arms = (it.value - it.low, it.high - it.value)
+        below, above = (max(arm * quantile / NORMAL, quantile * it.standard_error) for arm in arms)
+        found.append(Reading(it.value, it.value - below, it.value + above, it.standard_error, it.n))
+    return found
+
+
 def judge(
     what: str,
     readings: Iterable[Reading],
     *,
     levels: str = "levels",
     everywhere: bool = False,
+    least: int = READINGS,
+    floor: float = 0.0,
     statistic: str = "mean",
-    shown: Iterable[Reading] | None = None,
+    kind: str = "",
+    effects: Iterable[Reading] | None = None,
+    limited: bool = False,
 ) -> Part:
     """One verdict from readings that are positive where the claim holds.
 
-    "supported": at least `MOST` of the readings are for it, and with `everywhere` none is against it; "not supported": fewer than
-    `SOME` are for it, or fewer than are against it; else "partly". Readings that are 0 but for rounding are left out.
+    Of the readings that are not level: "supported" where at least `MOST` are for the claim, and with `everywhere` none is against it;
+    "not supported" where more are against it than for it, and these at least `SOME` (with `everywhere`: one), or where all are level;
+    "undecided" where neither those for it nor those against it are `SOME`, or fewer than `least` are not level (and, with
+    `everywhere`, none is against it); else "partly".
 
     Args:
         what: who it is about, for the evidence.
         readings: intervals.
         levels: what the readings are, for the evidence.
-        everywhere: whether the claim is about all of them.
+        everywhere: whether the claim is about all of them; intervals are then those of `simultaneous`.
+        least: readings that it takes; 1 where they are all the cases that there are, and not some levels of a range.
+        floor: readings whose intervals lie within +- this are level; at least `ACCURACY`.
         statistic: what the effect is.
-        shown: what the effect is the mean of; the readings by default.
+        kind: "paired" or "unpaired", for the evidence.
+        effects: what the effect is the mean of; the readings by default.
+        limited: see `Part`.
     """
     readings = list(readings)
-    differing = [it for it in readings if max(abs(it.low), abs(it.high)) > ACCURACY]
+    if len(readings) < least:
+        few = f"only {len(readings)} {levels}, and a verdict takes {least}" if readings else "nothing to compare"
+        return Part(NOT_TESTED, f"{what}: {few}", limited=limited)
+    if all(max(abs(it.low), abs(it.high)) <= ACCURACY for it in readings):
+        return Part(NOT_TESTED, f"{what}: nothing differs", limited=limited)
+    weighed = simultaneous(readings) if everywhere else readings
+    differing = [it for it in weighed if max(abs(it.low), abs(it.high)) > max(floor, ACCURACY)]
+    held, against = sum(it.low > 0 for it in differing), sum(it.high < 0 for it in differing)
+    unclear, level = len(differing) - held - against, len(readings) - len(differing)
+    effect = _mean(readings if effects is None else list(effects))
+    notes = [f"against it at {against}"] * bool(against) + [f"unclear at {unclear}"] * bool(unclear)
+    notes += [f"level at {level}" + (f" (within {floor:.2g})" if floor > ACCURACY else "")] * bool(level)
+    said = ", ".join([f"for it at {held} of {len(readings)} {levels}", *notes, f"{statistic} {shown(effect)}"])
+    text = f"{what}: {said}{kind and f', {kind}'}, {_counts(readings)}"
+    standing = _standing(held, against, len(differing), everywhere, least)
+    return Part(standing, text, effect, statistic, limited)
+
+
+def _standing(held: int, against: int, differing: int, everywhere: bool, least: int) -> Standing:
     if not differing:
-        return Part(NOT_TESTED, f"{what}: nothing differs" if readings else f"{what}: nothing to compare")
-    held = sum(it.low > 0 for it in differing)
-    against = sum(it.high < 0 for it in differing)
-    unclear = len(differing) - held - against
-    effect = _mean(differing if shown is None else list(shown))
-    share = held / len(differing)
-    standing = NOT_SUPPORTED if share < SOME or held < against else PARTLY
-    if share >= MOST and not (everywhere and against):
-        standing = SUPPORTED
-    notes = [f"against at {against}"] * bool(against) + [f"unclear at {unclear}"] * bool(unclear)
-    notes += [f"equal at {len(readings) - len(differing)}"] * (len(readings) > len(differing))
-    detail = f" ({', '.join(notes)})" if notes else ""
-    text = f"{what}: at {held} of {len(differing)} {levels}{detail}, {statistic} {_shown(effect)}, {_counts(readings)}"
-    return Part(standing, text, effect)
+        return NOT_SUPPORTED
+    if differing < least and not (everywhere and against):
+        return UNDECIDED
+    if held >= MOST * differing and not (everywhere and against):
+        return SUPPORTED
+    refuted = against >= SOME * differing or (everywhere and against > 0)
+    if against > held and refuted:
+        return NOT_SUPPORTED
+    return PARTLY if refuted or held >= SOME * differing else UNDECIDED
 
 
 def trend(what: str, points: Sequence[tuple[float, Reading]], seed: int = 0) -> Part:
     """Whether a statistic grows with sigma: "supported" where the interval of the rank correlation lies above 0 and the correlation is
-    at least `STRONG`, "partly" where it is less, else "not supported".
+    at least `STRONG`, "partly" where it is less; "not supported" where the interval reaches 0 but not `STRONG`, "undecided" where both.
 
     Args:
         what: of what, for the evidence.
-        points: sigma and the statistic, one pair a level; at least 4 levels.
+        points: sigma and the statistic, one pair a level; at least `LEVELS`.
         seed: of the redrawings.
     """
-    if len(points) < 4:
-        return Part(NOT_TESTED, f"{what}: {len(points)} levels are too few for a trend")
+    if len(points) < LEVELS:
+        return Part(NOT_TESTED, f"{what}: {len(points)} levels are too few for a trend, which takes {LEVELS}")
     sigma = np.array([point[0] for point in points])
     value = np.array([point[1].value for point in points])
     error = np.array([point[1].standard_error for point in points])
-    found = _spearman(sigma, value[None])[0]
-    if not math.isfinite(found):
-        return Part(NOT_SUPPORTED, f"{what}: the same at all {len(points)} levels")
+    found = float(np.nan_to_num(_spearman(sigma, value[None])[0]))  # 0 where it is the same at all levels
     generator = np.random.Generator(np.random.Philox(key=[seed, len(points)]))
-    drawn = _spearman(sigma, value + error * generator.standard_normal((REDRAWINGS, len(points))))
-    low, high = np.quantile(np.nan_to_num(drawn), [0.025, 0.975])
-    effect = Interval(float(found), min(float(low), float(found)), max(float(high), float(found)), float(drawn.std()))
-    standing = NOT_SUPPORTED if effect.low <= 0 else (SUPPORTED if effect.value >= STRONG else PARTLY)
+    drawn = np.nan_to_num(_spearman(sigma, value + error * generator.standard_normal((REDRAWINGS, len(points)))))
+    low, high = (float(end) for end in np.quantile(drawn, [0.025, 0.975]))
+    effect = Interval(found, min(low, found), max(high, found), float(drawn.std()))
+    growing = SUPPORTED if effect.value >= STRONG else PARTLY
+    other = NOT_SUPPORTED if effect.high < STRONG else UNDECIDED
     counts = _counts([point[1] for point in points])
-    text = f"{what}: rank correlation with sigma {_shown(effect)} over {len(points)} levels, {counts}"
-    return Part(standing, text, effect)
+    statistic = "rank correlation with sigma"
+    standing = growing if effect.low > 0 else other
+    return Part(standing, f"{what}: {statistic} {shown(effect)} over {len(points)} levels, {counts}", effect, statistic)
 
 
 def together(parts: Sequence[Part]) -> Part:
-    """One verdict of several: "supported" or "not supported" where all parts that were tested are, else "partly"; evidence of all."""
-    tested = [part for part in parts if part.standing != NOT_TESTED]
+    """One verdict of several, and the evidence of all.
+
+    "supported", "not supported" or "undecided" where all parts that were tested are; "not supported" where some are and the others are
+    undecided; else "partly". Parts with denoisers that were made on fewer images than there are do not count; where there are only
+    such it is "undecided".
+    """
     text = "; ".join(part.text for part in parts)
+    tested = [part for part in parts if part.standing != NOT_TESTED]
     if not tested:
         return Part(NOT_TESTED, text or "nothing to compare")
-    standings = {part.standing for part in tested}
-    standing = standings.pop() if len(standings) == 1 else PARTLY
-    effects = [part.effect for part in tested if part.effect is not None]
-    return Part(standing, text, _mean(effects) if effects else None)
+    full = [part for part in tested if not part.limited]
+    counted = full or tested
+    effects = [part for part in counted if part.effect is not None]
+    standings = {part.standing for part in full}
+    if len(standings) <= 1:
+        standing = standings.pop() if standings else UNDECIDED
+    else:
+        standing = NOT_SUPPORTED if standings == {NOT_SUPPORTED, UNDECIDED} else PARTLY
+    if not full:
+        text += "; only denoisers on fewer images than there are were measured, which decides nothing"
+    if not effects:
+        return Part(standing, text)
+    return Part(standing, text, _mean([part.effect for part in effects if part.effect]), effects[0].statistic)
 
 
 def _mean(intervals: Sequence[Interval]) -> Interval:
@@ -274,7 +345,8 @@ def _mean(intervals: Sequence[Interval]) -> Interval:
     return Interval(*(float(np.mean(column)) for column in columns))
 
 
-def _shown(effect: Interval) -> str:
+def shown(effect: Interval) -> str:
+    """ "0.81 (0.779 to 0.835)": a value and its interval."""
     return f"{effect.value:.3g} ({effect.low:.3g} to {effect.high:.3g})"
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 
 from smalti.analysis.identity import identity_of
+from smalti.analysis.sscd import SSCD
 from smalti.core.denoiser import Denoiser
 from smalti.experiments.costs import Costs
+from smalti.experiments.names import check_names
 from smalti.experiments.scale import Scale
 from smalti.source import Source
 
@@ -37,6 +39,9 @@ class Laboratory:
         notes: what a reader of the report must know of the setting, one sentence each.
         sscd: TorchScript file of the similarity network that the article used, or None.
         trust: whether that file is run though its sha256 is not known.
+
+    Raises:
+        InputError: a name that two have (`smalti.experiments.names`).
     """
 
     source: Source
@@ -54,6 +59,10 @@ class Laboratory:
     sscd: Path | None = None
     trust: bool = False
     _identities: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
+    _loaded: dict[tuple[Path, bool], SSCD] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_names(self.networks, self.halves, self.denoisers)
 
     @property
     def reference(self) -> str | None:
@@ -64,6 +73,24 @@ class Laboratory:
     def subjects(self) -> dict[str, Denoiser]:
         """Denoisers, then networks, by name: the order of legends."""
         return {**self.denoisers, **self.networks}
+
+    def descriptor(self) -> SSCD | None:
+        """The similarity network, loaded once; None where no file is given.
+
+        Raises:
+            InputError: a file that is not one, or that is neither known nor trusted.
+        """
+        if self.sscd is None:
+            return None
+        key = (self.sscd, self.trust)
+        if key not in self._loaded:
+            self._loaded[key] = SSCD.load(self.sscd, self.trust)
+        return self._loaded[key]
+
+    @property
+    def loaded(self) -> SSCD | None:
+        """The similarity network where something has asked for it."""
+        return None if self.sscd is None else self._loaded.get((self.sscd, self.trust))
 
     def identity(self, name: str) -> dict[str, Any]:
         """What determines the denoiser or network called `name` (`smalti.analysis.identity`), found once: weights take a while."""

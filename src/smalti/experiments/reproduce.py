@@ -22,12 +22,13 @@ import torch
 
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError, did_you_mean
-from smalti.experiments.building import build_laboratory
+from smalti.experiments.building import DENOISERS, build_laboratory
 from smalti.experiments.drawing import draw
 from smalti.experiments.exhibit import Exhibit
 from smalti.experiments.exhibits import EXHIBITS
 from smalti.experiments.laboratory import Laboratory
 from smalti.experiments.log import Log
+from smalti.experiments.names import check_names
 from smalti.experiments.record import Record
 from smalti.experiments.runner import missing, ordered, run
 from smalti.experiments.scale import Scale
@@ -61,6 +62,9 @@ class Request:
         sscd, trust: TorchScript file of the similarity network, and whether it is run though it is not known.
         command: that makes the same report again, for the report.
         notes: what a reader must know of data and networks, one sentence each.
+
+    Raises:
+        InputError: a network with the name of something else that is shown (`smalti.experiments.names`).
     """
 
     source: Source
@@ -75,6 +79,9 @@ class Request:
     trust: bool = False
     command: str = ""
     notes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        check_names(self.networks, self.halves, DENOISERS)
 
 
 def find_exhibits(keys: Sequence[str]) -> tuple[Exhibit, ...]:

@@ -70,13 +70,15 @@ def run(
         The results of all steps by name, read when asked for.
 
     Raises:
-        SmaltiError: a step failed; names it.
+        SmaltiError: a step failed; names it. A kept result turned out to be damaged (it is removed).
         ValueError: two different steps of one name.
     """
     plan = ordered(steps)
     results = Kept(store, plan)
-    for step in plan:  # a damaged file is found now and not in the middle
-        if store.has(step) and store.get(step) is None:
+    for (
+        step
+    ) in plan:  # a file that was cut off is found now and not in the middle; arrays are read when they are needed
+        if store.has(step) and not store.is_whole(step):
             store.path(step).unlink()
     left = missing(steps, store)
     total = sum(step.seconds for step in left) or 1.0

@@ -12,10 +12,12 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from smalti.core.errors import EnvironmentFailure, from_os_error
 from smalti.core.files import load_npz, save_npz
 from smalti.core.pieces import Pieces
 from smalti.experiments.step import Arrays, Step
@@ -44,6 +46,14 @@ class Store:
     def has(self, step: Step) -> bool:
         """Whether its result is kept; it may still turn out not to be readable."""
         return self.path(step).is_file()
+
+    def is_whole(self, step: Step) -> bool:
+        """Whether its file is there with the index at its end, which is quick to tell; the arrays are not read."""
+        try:
+            with zipfile.ZipFile(self.path(step)):
+                return True
+        except (OSError, ValueError, zipfile.BadZipFile):
+            return False
 
     def get(self, step: Step) -> Arrays | None:
         """Its result, or None where it is not kept or not readable."""
@@ -91,6 +101,9 @@ class Kept(Mapping[str, Arrays]):
     Args:
         store: where they are.
         steps: whose results may be asked for, finished or to be finished.
+
+    Raises:
+        EnvironmentFailure: on access, a file that is there and cannot be read; it is removed, so that the next run computes it again.
     """
 
     def __init__(self, store: Store, steps: Iterable[Step]) -> None:
@@ -100,8 +113,11 @@ class Kept(Mapping[str, Arrays]):
 
     def __getitem__(self, name: str) -> Arrays:
         if name not in self._held:
-            result = self.store.get(self.steps[name])
+            step = self.steps[name]
+            result = self.store.get(step)
             if result is None:
+                if self.store.has(step):
+                    self._refuse(step)
                 raise KeyError(name)
             self._held[name] = result
         self._held.move_to_end(name)
@@ -109,11 +125,22 @@ class Kept(Mapping[str, Arrays]):
             self._held.popitem(last=False)
         return self._held[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.steps and self.store.has(self.steps[str(name)])
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.steps)
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    def _refuse(self, step: Step) -> None:
+        path = self.store.path(step)
+        try:
+            path.unlink()
+        except OSError as error:
+            raise from_os_error(error, f"replace {path}, which is damaged") from error
+        raise EnvironmentFailure(f"{path} was damaged and is removed; run the same command again to compute it anew")
 
 
 def _size(arrays: Arrays) -> int:

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from smalti.analysis.intervals import TELLING
+
 if TYPE_CHECKING:
     from smalti.experiments.laboratory import Laboratory
 
-__all__ = ["label_of", "labels_of", "listed", "significant"]
+__all__ = ["BANDS", "label_of", "labels_of", "listed", "runs", "significant"]
+
+
+BANDS = f"bands are 95 % bootstrap intervals over z (none for n < {TELLING})"
 
 
 def label_of(lab: Laboratory, name: str) -> str:
@@ -31,3 +36,34 @@ def listed(words: Sequence[str]) -> str:
 def significant(number: float, digits: int = 2) -> str:
     """A number with two significant digits, without an exponent where it can be: 0.59, 8.4, 80."""
     return f"{float(f'{number:.{digits}g}'):g}"
+
+
+def runs(sigmas: Iterable[float], chosen: Iterable[float]) -> str:
+    """Where something holds, as the stretches of neighbouring noise levels at which it does: "sigma 0.25 to 2 and from 25 on".
+
+    Args:
+        sigmas: all noise levels, in any order.
+        chosen: those at which it holds.
+
+    Returns:
+        Stretches from low to high; one that begins at the lowest level is "up to 2", one that ends at the highest "from 25 on"; "all
+        levels" or "no level" where it is so.
+    """
+    every, held = sorted(set(sigmas)), set(chosen)
+    stretches: list[list[int]] = []
+    for number, sigma in enumerate(every):
+        if sigma in held:
+            if stretches and stretches[-1][1] == number - 1:
+                stretches[-1][1] = number
+            else:
+                stretches.append([number, number])
+    if len(held & set(every)) in (0, len(every)):
+        return "all levels" if stretches else "no level"
+    return f"sigma {listed([_stretch(every, first, last) for first, last in stretches])}"
+
+
+def _stretch(every: Sequence[float], first: int, last: int) -> str:
+    low, high = significant(every[first]), significant(every[last])
+    if first == last:
+        return low
+    return f"up to {high}" if first == 0 else f"from {low} on" if last == len(every) - 1 else f"{low} to {high}"

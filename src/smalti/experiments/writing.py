@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smalti.analysis.sscd import KNOWN, SSCD
 from smalti.core.files import atomic_write
 from smalti.core.table import Table
 from smalti.experiments.claims import Verdict, evaluate
@@ -138,7 +139,8 @@ def _lead(lab: Laboratory) -> list[str]:
         "A trained diffusion network makes new images, though the optimal denoiser of its training set only copies; two papers of "
         "Niedoba and others (a workshop paper of 2024, an article of 2025) explain this by networks that denoise locally, patch by patch.",
         f"This page repeats their experiments on {images}, and shows how training-free denoisers {held}.",
-        "Every number was computed in this run, with the noisy images it rests on (n) and its 95 % interval beside it.",
+        "The numbers were computed in this run, but for those that are said to be published. The tables give the noisy images or samples "
+        "(n) that a mean rests on, and its 95 % interval where one can be told; pictures of single images have neither.",
     ]
 
 
@@ -174,6 +176,7 @@ def _facts(lab: Laboratory, request: Request) -> dict[str, list[tuple[str, str]]
             ("time budget", "none" if request.minutes is None else f"{request.minutes:g} minutes"),
             ("seed", f"{request.seed}; every draw depends on it, the noise level and its own number alone"),
             ("noise levels", f"{len(lab.sigmas)}, sigma {float(lab.sigmas[0]):g} to {float(lab.sigmas[-1]):g}"),
+            *([] if (sscd := lab.loaded) is None else [("SSCD", f"sha256 {sscd.digest}, {_known(sscd)}")]),
         ],
         "What a query costs (measured at the start)": costs,
         "Machine": list(machine().items()),
@@ -191,6 +194,10 @@ def _about(lab: Laboratory, name: str, network: Any) -> str:
     )
 
 
+def _known(sscd: SSCD) -> str:
+    return "not a known file, run by --trust" if sscd.digest not in KNOWN else sscd.name
+
+
 def _more(lab: Laboratory, claims: Table) -> dict[str, Any]:
     """What the record says of a complete run."""
     return {
@@ -198,6 +205,7 @@ def _more(lab: Laboratory, claims: Table) -> dict[str, Any]:
         "halves": {name: lab.identity(name) for name in lab.halves},
         "denoisers": {name: lab.identity(name) for name in lab.denoisers},
         "limited": dict(lab.limited),
+        "sscd": None if (sscd := lab.loaded) is None else {"sha256": sscd.digest, "file": _known(sscd)},
         "sigmas": lab.sigmas.tolist(),
         "sizes": dataclasses.asdict(lab.scale),
         "costs": {name: list(seconds) for name, seconds in lab.costs.seconds.items()},

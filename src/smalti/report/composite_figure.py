@@ -107,7 +107,7 @@ def masks_figure(
         for axes, mask, sigma in zip(grid, of_pixel, sigmas, strict=False):
             axes.imshow(np.where(mask[..., None], (86, 180, 233), (238, 238, 238)).astype(np.uint8))
             _bare(axes)
-            axes.set_title(f"$\\sigma$ {float(f'{sigma:.2g}'):g}: {int(mask.sum())} px", fontsize=8, pad=3)
+            axes.set_title(f"\u03c3 {float(f'{sigma:.2g}'):g}: {int(mask.sum())} px", fontsize=8, pad=3)
             _frame(axes, x, y, 1)
     return figure
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from smalti.core.table import Table
-from smalti.report.figures import PALETTE, Look, looks_of
+from smalti.report.figures import PALETTE, Look, banded, looks_of
 from smalti.report.pixels import channels_note, shown_noisy, tile
 
 __all__ = ["agreement_figure", "comparison_figure", "error_axis", "error_figure", "sigma_axis"]
@@ -105,7 +105,7 @@ def comparison_figure(table: Table, network: str = "the network") -> Figure:
 def _curve(
     axes: Axes, part: Table, column: str, look: Look, label: str | None, ends: tuple[str, str] | None = None
 ) -> None:
-    """One line over sigma with its band; `ends` are the columns of the band."""
+    """One line over sigma with its band, where n allows one (`banded`); `ends` are the columns of the band."""
     low, high = ends or (f"{column}_low", f"{column}_high")
     order = np.argsort(part["sigma"])
     sigma, middle, bottom, top = (np.array(part[name], float)[order] for name in ("sigma", column, low, high))
@@ -114,7 +114,8 @@ def _curve(
     (line,) = axes.plot(sigma, middle, look.dashes, color=look.colour, label=label)
     if np.isfinite(middle).sum() == 1:
         line.set_marker("o")
-    axes.fill_between(sigma, bottom, top, color=look.colour, alpha=0.2, linewidth=0)
+    drawn = banded(part)[order]
+    axes.fill_between(sigma, bottom, top, where=drawn, color=look.colour, alpha=0.2, linewidth=0)
 
 
 def sigma_axis(axes: Axes, sigmas: Sequence[float]) -> None:

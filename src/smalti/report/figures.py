@@ -19,12 +19,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from smalti.analysis.intervals import TELLING
 from smalti.core.errors import InputError
 from smalti.core.files import atomic_write
+from smalti.core.table import Table
 
-__all__ = ["PALETTE", "Look", "colour_of", "figure_bytes", "looks_of", "save_figure", "style"]
+__all__ = ["PALETTE", "Look", "banded", "colour_of", "figure_bytes", "literal", "looks_of", "save_figure", "style"]
 
 # Okabe & Ito, their yellow darkened, which as a line on white cannot be seen; then a grey and three dark ones
 PALETTE = {
@@ -58,6 +62,7 @@ _COLOURS = {
 _FAMILIES = {"ddpm": "vermillion", "ncsn": "purple", "dit": "yellow"}  # networks, by what their names contain
 _OTHERS = ("vermillion", "purple", "yellow", "sky", "green")
 _DASHES = ("-", "--", ":", "-.")
+POWER = "$\\mathdefault{"  # what matplotlib's labels of log axes begin with
 _UNDATED = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 _STYLE: dict[str, Any] = {
@@ -120,6 +125,20 @@ def looks_of(names: Iterable[str]) -> dict[str, Look]:
     return looks
 
 
+def banded(part: Table) -> np.ndarray:
+    """(rows,) bool: whether a row's interval is drawn: not for n < 8 z, where it is too narrow; drawn where the table has no n."""
+    if "n" not in part.columns:
+        return np.ones(len(part), bool)
+    return np.array([n is None or n >= TELLING for n in part["n"]], bool)
+
+
+def literal(figure: Figure) -> None:
+    """Show dollar signs in the figure's texts, names of networks say, as they are: not as mathematics, but for powers on log axes."""
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and "$" in text.get_text() and not text.get_text().startswith(POWER):
+            text.set_parse_math(False)
+
+
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure as PNG, PDF or SVG, by the ending of `path`, whole or not at all; equal figures give equal bytes.
 
@@ -130,12 +149,14 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     kind = Path(path).suffix.lower().lstrip(".")
     if kind not in _UNDATED:
         raise InputError(f"figures are written as .png, .pdf or .svg, not as {Path(path).name!r}")
+    literal(figure)
     with atomic_write(path) as file:
         figure.savefig(file, format=kind, metadata=_UNDATED[kind])
 
 
 def figure_bytes(figure: Figure, kind: str) -> bytes:
     """A figure as the bytes of a "png", "pdf" or "svg"; equal figures give equal bytes."""
+    literal(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, metadata=_UNDATED[kind])
     return buffer.getvalue()

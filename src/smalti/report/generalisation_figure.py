@@ -25,7 +25,7 @@ def agreement_figure(table: Table, labels: Mapping[str, str]) -> Figure:
     """MSE of pairs over sigma, log axes, with 95 % bands.
 
     Args:
-        table: comparison, a, b, sigma, mse, mse_low, mse_high.
+        table: comparison, a, b, sigma, n, mse, mse_low, mse_high.
         labels: comparison -> what the legend says of it; the comparisons that are drawn.
     """
     figure = Figure(figsize=(WIDTH, 4.0), layout="constrained")
@@ -38,7 +38,7 @@ def agreement_figure(table: Table, labels: Mapping[str, str]) -> Figure:
             band(axes, part.where(a=a, b=b), "mse", look, f"{label}: {a}, {b}")
     sigma_axis(axes, table["sigma"])
     error_axis(axes, table["mse"])
-    axes.set_ylabel("MSE between outputs, held-out z")
+    axes.set_ylabel("MSE between outputs")
     figure.legend(loc="outside lower center", ncols=1)
     return figure
 

@@ -20,7 +20,7 @@ __all__ = ["Claim", "Drawn", "Page", "Section", "data_uri", "render"]
 
 PREVIEW = 30  # rows of a table that the page shows; its CSV has all
 TYPES = {"svg": "image/svg+xml", "png": "image/png"}
-MARKS = {"supported": "yes", "partly": "partly", "not supported": "no", "not tested here": "none"}
+MARKS = {"supported": "yes", "partly": "partly", "undecided": "none", "not supported": "no", "not tested here": "none"}
 
 
 class Claim(Protocol):

@@ -6,22 +6,33 @@ Panels stand below each other, so that they stay readable on a narrow screen; le
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from smalti.analysis.intervals import ACCURACY, TELLING
 from smalti.core.table import Table
 from smalti.report.curves import error_axis, sigma_axis
-from smalti.report.figures import Look, looks_of
+from smalti.report.figures import Look, banded, looks_of
 
-__all__ = ["band", "fraction_figure", "mse_figure", "verdict_figure"]
+__all__ = ["VERDICTS", "band", "fraction_figure", "mse_figure", "verdict_figure", "verdict_of"]
 
 WIDTH = 6.0
 PANEL = 2.7
-NEARER, FURTHER, EITHER = "#7FB4DA", "#F2B85C", "#ffffff"
+NEARER, FURTHER, EITHER, ALIKE, FEW = "#7FB4DA", "#F2B85C", "#ffffff", "#c4c4c4", "#eeeeee"
+HATCH = "////"
 LOWEST_FRACTION = -1.0
+COLOURS = {  # verdict -> colour, hatch
+    "nearer": (NEARER, None),
+    "further": (FURTHER, None),
+    "alike": (ALIKE, None),
+    "the interval holds 0": (EITHER, None),
+    f"fewer than {TELLING} z": (FEW, HATCH),
+}
+VERDICTS = tuple(COLOURS)
 
 
 def mse_figure(table: Table, labels: Mapping[str, str], panels: str, ylabel: str) -> Figure:
@@ -59,13 +70,16 @@ def fraction_figure(table: Table, labels: Mapping[str, str], panels: str, networ
     return _finished(figure, axes, labels)
 
 
-def verdict_figure(paired: Table, labels: Mapping[str, str], against: Sequence[str]) -> Figure:
+def verdict_figure(
+    paired: Table, labels: Mapping[str, str], against: Sequence[str], floors: Mapping[str, float] | None = None
+) -> Figure:
     """Which denoisers are nearer to the network than `against`: a row for each denoiser, a column for each noise level.
 
     Args:
-        paired: process, denoiser, against, sigma, difference_low, difference_high.
+        paired: process, denoiser, against, sigma, n, difference_low, difference_high.
         labels: denoiser -> what is shown.
         against: what they are held against; a panel each, for each process.
+        floors: process -> the difference up to which two are alike (`verdict_of`).
     """
     known = paired.distinct("against")
     panels = [(process, other) for process in paired.distinct("process") for other in against if other in known]
@@ -78,7 +92,7 @@ def verdict_figure(paired: Table, labels: Mapping[str, str], against: Sequence[s
         part = paired.where(process=panel[0], against=panel[1])
         for row in part:
             x, y = sigmas.index(row["sigma"]), names[panel].index(row["denoiser"])
-            colour, hatch = _verdict(row["difference_low"], row["difference_high"])
+            colour, hatch = COLOURS[verdict_of(row, (floors or {}).get(panel[0], 0.0))]
             ax.add_patch(
                 Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor="#bbbbbb", linewidth=0.5, hatch=hatch)
             )
@@ -91,15 +105,16 @@ def verdict_figure(paired: Table, labels: Mapping[str, str], against: Sequence[s
     axes[-1].set_xticks(list(shown), [f"{float(f'{sigmas[i]:.2g}'):g}" for i in shown])
     axes[-1].set_xlabel("noise level sigma")
     patches = [
-        Patch(facecolor=colour, edgecolor="#bbbbbb", label=text)
-        for colour, text in ((NEARER, "nearer"), (FURTHER, "further"), (EITHER, "the interval holds 0"))
+        Patch(facecolor=colour, edgecolor="#bbbbbb", hatch=hatch, label=text)
+        for text, (colour, hatch) in COLOURS.items()
     ]
     figure.legend(handles=patches, loc="outside upper center", ncols=3)
     return figure
 
 
 def band(ax: Axes, part: Table, column: str, look: Look, label: str | None, x: str = "sigma") -> None:
-    """One line with the band of its 95 % interval; single points are marked. Values of 0 are nowhere on a log axis: the line ends there."""
+    """One line with the band of its 95 % interval, none for n < 8; single points are marked. Values of 0 are nowhere on a log axis: the
+    line ends there."""
     order = np.argsort(part[x])
     place, middle, low, high = (
         np.array(part[name], float)[order] for name in (x, column, f"{column}_low", f"{column}_high")
@@ -109,13 +124,24 @@ def band(ax: Axes, part: Table, column: str, look: Look, label: str | None, x: s
     (line,) = ax.plot(place, middle, look.dashes, color=look.colour, label=label)
     if np.isfinite(middle).sum() == 1:
         line.set_marker("o")
-    ax.fill_between(place, low, high, color=look.colour, alpha=0.15, linewidth=0)
+    ax.fill_between(place, low, high, where=banded(part)[order], color=look.colour, alpha=0.15, linewidth=0)
 
 
-def _verdict(low: float, high: float) -> tuple[str, str | None]:
-    if not (np.isfinite(low) and np.isfinite(high)):
-        return "#eeeeee", "////"
-    return (NEARER if high < 0 else FURTHER if low > 0 else EITHER), None
+def verdict_of(row: Mapping[str, Any], floor: float = 0.0) -> str:
+    """What a paired difference says: one of `VERDICTS`.
+
+    Args:
+        row: n, difference_low, difference_high.
+        floor: where the interval lies within +- this, at least the accuracy of the computation, there is no difference.
+    """
+    low, high = row["difference_low"], row["difference_high"]
+    if row["n"] < TELLING or not (np.isfinite(low) and np.isfinite(high)):
+        return VERDICTS[-1]
+    if max(abs(low), abs(high)) <= max(floor, ACCURACY):
+        return "alike"
+    if low <= 0 <= high:
+        return "the interval holds 0"
+    return "nearer" if high < 0 else "further"
 
 
 def _panels(table: Table, panels: str, labels: Mapping[str, str]) -> tuple[Figure, Sequence[Axes]]:

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from smalti.core.table import Table
 from smalti.report.curves import error_axis, sigma_axis
-from smalti.report.figures import PALETTE
+from smalti.report.figures import PALETTE, banded
 
 __all__ = ["patch_errors_figure", "sides_chosen_figure"]
 
@@ -23,7 +23,7 @@ LOOKS = (("vermillion", "-", "o"), ("blue", "--", "s"), ("black", ":", "D"))
 def patch_errors_figure(table: Table, panels: Sequence[tuple[str, str, str]]) -> Figure:
     """A panel for each process and target, a line for each side from dark (small) to light, with 95 % bands; rings mark the least error.
 
-    To be drawn inside `style()`. A line ends where its error is 0.
+    To be drawn inside `style()`. A line ends where its error is 0; there is no band for n < 8.
 
     Args:
         table: columns process, target, side, sigma, error, error_low, error_high.
@@ -84,4 +84,4 @@ def _curve(axes: Axes, part: Table, text: str, colour: np.ndarray) -> None:
     (line,) = axes.plot(sigma, error, color=colour, label=text)
     if np.isfinite(error).sum() == 1:
         line.set_marker(".")
-    axes.fill_between(sigma, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.fill_between(sigma, low, high, where=banded(part)[order], color=colour, alpha=0.2, linewidth=0)

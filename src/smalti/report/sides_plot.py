@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from smalti.core.table import Table
 from smalti.report.curves import sigma_axis
-from smalti.report.figures import looks_of
+from smalti.report.figures import banded, looks_of
 
 __all__ = ["sides_figure"]
 
@@ -20,7 +20,7 @@ MARKERS = "osD^vP*X" * 4
 def sides_figure(table: Table) -> Figure:
     """Panels below each other, one a share, a line for each subject with its 95 % interval; the grey line is an even spread over the image.
 
-    To be drawn inside `style()`.
+    To be drawn inside `style()`. There is no band for n < 8.
 
     Args:
         table: columns subject, sigma, share, side, side_low, side_high, even.
@@ -36,7 +36,7 @@ def sides_figure(table: Table) -> Figure:
                 np.array(part[c], float)[order] for c in ("sigma", "side", "side_low", "side_high")
             )
             axes.plot(sigma, side, look.dashes, color=look.colour, marker=marker, markersize=3, label=name)
-            axes.fill_between(sigma, low, high, color=look.colour, alpha=0.2, linewidth=0)
+            axes.fill_between(sigma, low, high, where=banded(part)[order], color=look.colour, alpha=0.2, linewidth=0)
         axes.axhline(
             table.where(share=share)["even"][0], color=GREY, linewidth=1, linestyle=(0, (1, 1)), label="even spread"
         )

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from smalti.analysis.transforms import TransformResult
 from smalti.core.errors import InputError
 from smalti.core.table import Table
-from smalti.report.figures import looks_of
+from smalti.report.figures import banded, looks_of
 from smalti.report.pixels import channels_note, shown_noisy, tile
 
 __all__ = ["distances_figure", "outputs_figure"]
@@ -56,7 +56,7 @@ def outputs_figure(result: TransformResult, which: Sequence[int] = (0,)) -> Figu
 
 
 def distances_figure(distances: Table) -> Figure:
-    """Relative distances between outputs, one row for each comparison, with 95 % intervals.
+    """Relative distances between outputs, one row for each comparison, with 95 % intervals where n >= 8.
 
     Args:
         distances: from `TransformResult.distances`.
@@ -70,7 +70,7 @@ def distances_figure(distances: Table) -> Figure:
     for (name, look), offset, marker in zip(looks_of(names).items(), offsets, "osD^vP*X" * len(names), strict=False):
         rows = distances.where(denoiser=name)
         middle, low, high = (np.array(rows[f"relative{end}"], float) for end in ("", "_low", "_high"))
-        bars = np.nan_to_num(np.stack([middle - low, high - middle]))
+        bars = np.where(banded(rows), np.nan_to_num(np.stack([middle - low, high - middle])), 0)
         places = np.arange(len(comparisons)) + offset
         axes.errorbar(middle, places, xerr=bars, fmt=marker, color=look.colour, markersize=4, capsize=2, label=name)
     axes.set_yticks(range(len(comparisons)), [_words(*comparison) for comparison in comparisons])

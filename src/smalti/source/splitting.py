@@ -53,12 +53,20 @@ class Split:
         """
         if self.held_out == 0 and self.parts == 1:
             return source
-        chosen = self._order(len(source))[self.held_out :][self.part - 1 :: self.parts]
+        chosen = self.training_numbers(len(source))
         if not len(chosen):
             raise InputError(
                 f"{len(source)} images leave none for part {self.part} of {self.parts} with {self.held_out} held out"
             )
-        return source.subset(np.sort(chosen))
+        return source.subset(chosen)
+
+    def training_numbers(self, count: int) -> np.ndarray:
+        """Numbers of the images of this part, of `count` images, increasing; may be none."""
+        return np.sort(self._order(count)[self.held_out :][self.part - 1 :: self.parts])
+
+    def validation_numbers(self, count: int) -> np.ndarray:
+        """Numbers of the images that are held out, of `count` images, increasing; may be none."""
+        return np.sort(self._order(count)[: self.held_out])
 
     def validation(self, source: Source, most: int | None = None) -> Source | None:
         """The images that are held out, at most `most` of them (a pseudo-random choice), or None."""

@@ -86,6 +86,21 @@ def test_tables_and_pictures(lab, folder):
     assert network["mse_to_network"] == 0
 
 
+def test_matches_of_a_limited_denoiser_are_its_own_images(lab, tmp_path):
+    few = lab.source.subset(np.arange(0, 30, 3))
+    limited = {**lab.denoisers, "pspc-square": lab.denoisers["pspc-square"].with_source(few)}
+    limited = dataclasses.replace(lab, denoisers=limited, limited={"pspc-square": 10}, _identities={})
+    parts = run(HowACompositeIsMade().steps(limited), Store(tmp_path), show=False)["composite/square"]
+    side, (y, x) = int(parts["side"]), parts["query"]
+    patches = few.working().numpy()[:, :, y : y + side, x : x + side]
+    assert np.allclose(patches[parts["match_images"]], parts["matches"], atol=1e-6)
+    found = shown(HowACompositeIsMade(), limited, tmp_path)
+    assert "of 10 training patches" in found.pictures[0].caption
+    assert "pspc-square (N=10)" in found.pictures[0].caption
+    keys = [{step.name: step.key for step in HowACompositeIsMade().steps(each)} for each in (lab, limited)]
+    assert keys[0]["composite/masks"] == keys[1]["composite/masks"]
+
+
 def test_without_a_network_and_without_patches(tmp_path, lab):
     alone = laboratory({})
     assert set(shown(HowACompositeIsMade(), alone, tmp_path / "a").tables["w7-outputs"]["mse_to_network"]) == {None}

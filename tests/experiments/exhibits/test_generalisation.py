@@ -15,9 +15,9 @@ SIGMAS = (12.9, 1.9, 0.3, 0.02)  # down to where samples of optimal denoisers ar
 COLUMNS = ("comparison", "a", "b", "sigma", "n", "value", "value_low", "value_high", "value_standard_error")
 
 
-def with_halves(networks=None, agree=True, **changes):
+def with_halves(networks=None, agree=True, z=8, **changes):
     """Two halves of the images; their "networks" are one Gaussian denoiser of all, or each half's own optimal denoiser."""
-    lab = laboratory(networks, dataclasses.replace(TINY, samples=8))
+    lab = laboratory(networks, dataclasses.replace(TINY, z=z, samples=8))
     lab = dataclasses.replace(lab, sigmas=torch.tensor(SIGMAS, dtype=torch.float64))
     halves = {}
     for part in (0, 1):
@@ -77,6 +77,16 @@ def test_without_halves_copies_are_looked_at(tmp_path):
     assert [picture.name for picture in found.pictures] == ["halves-copies"]
 
 
+def test_few_z_give_no_verdict(tmp_path):
+    caption = shown(Generalisation(), with_halves(z=6), tmp_path).pictures[0].caption
+    assert "Fewer than 8 z do not tell" in caption
+    assert "of 4 levels" not in caption
+
+
+def test_the_title_does_not_tell_the_result():
+    assert not {"agree", "copies;"} & set(Generalisation().title.split())
+
+
 def test_what_is_missing():
-    assert "disjoint halves" in Generalisation().missing(laboratory({}))
+    assert "(--half)" in Generalisation().missing(laboratory({}))
     assert Generalisation().missing(with_halves({})) is None

@@ -37,6 +37,7 @@ def test_a_network_like_optimal_wants_whole_images(found):
     assert schedule.columns[:2] == ("sigma", "side")
     assert schedule.where(sigma=1.9)["side"] == [6]
     assert schedule["side_published"] == [6, 3, 3]
+    assert "more than a tenth of that at " in found.pictures[0].caption
     assert "no level at which all sides are nearer" in found.pictures[0].caption
 
 

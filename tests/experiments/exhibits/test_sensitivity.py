@@ -23,6 +23,8 @@ def test_sides_are_those_of_the_stand_ins(tmp_path):
     assert set(table.where(subject="dit")["side_high"]) == {3.0}
     assert table.distinct("share") == [0.5, 0.75, 0.95]
     assert set(table["pixels"]) == {36}
+    assert set(table["groups"]) == {3}
+    assert "ddpmpp 3 z in 3" in found.pictures[0].caption
     assert {row["subject"]: row["n"] for row in table} == dict.fromkeys(
         (*NETWORKS, "gaussian", "optimal", "pspc-square"), 3
     )

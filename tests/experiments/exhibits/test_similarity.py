@@ -1,6 +1,7 @@
 """A Fig. 9: similarities of samples."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
@@ -51,6 +52,28 @@ def test_pixel_cosine_is_about_the_mean_image(lab, found):
     assert row["chance"] == pytest.approx(shifted, abs=1e-5)
 
 
+def test_paired_differences_are_those_of_the_same_samples(lab, found):
+    paired, table = found.tables["a9-paired"], found.tables["a9-similarity"]
+    assert paired.columns[:6] == ("measure", "a", "b", "c", "n", "difference")
+    value = {(row["measure"], frozenset((row["a"], row["b"]))): row["similarity"] for row in table}
+    for row in paired:
+        wanted = (value[row["measure"], frozenset((row[x], row["b"]))] for x in "ac")
+        assert row["difference"] == pytest.approx(-np.subtract(*reversed(list(wanted))), abs=1e-12)
+    nearest = paired.where(a="same", b="ddpmpp", c="gaussian", measure="ssim").rows[0]
+    alone = table.where(a="gaussian", b="ddpmpp", measure="ssim").rows[0]
+    assert nearest["difference_low"] == pytest.approx(1 - alone["similarity_high"], abs=1e-9), "of the same resamples"
+    assert len(paired.where(a="gaussian", b="pspc-flex", measure="ssim")) == len(lab.networks)
+    assert all(row["b"] in lab.networks for row in paired if row["a"] != "gaussian")
+    assert not len(paired.where(lambda row: row["a"] in (row["b"], row["c"])))
+
+
+def test_paired_differences_take_the_samples_that_both_have(lab, tmp_path):
+    costs = dataclasses.replace(lab.costs, seconds={**lab.costs.seconds, "gaussian": (0.02,) * 3})
+    found = shown(Similarity(), dataclasses.replace(lab, costs=costs, seconds=0.15), tmp_path)
+    assert {row["n"] for row in found.tables["a9-paired"] if "gaussian" in (row["a"], row["c"])} == {2}
+    assert max(found.tables["a9-paired"]["n"]) > 2
+
+
 def test_the_published_matrix():
     networks = ("ncsnpp", "dit", "ddpmpp", "u-vit")
     assert len(PUBLISHED) == 36
@@ -64,7 +87,7 @@ def test_the_published_matrix():
 
 def test_pictures_and_notes(found):
     names = [picture.name for picture in found.pictures]
-    assert names == ["a9-samples", "a9-pixel-cosine", "a9-ssim", "a9-patch-cosine", "a9-published"]
+    assert names == ["a9-samples", "a9-pixel-cosine", "a9-published", "a9-ssim", "a9-patch-cosine"]
     assert any("--sscd" in note for note in found.notes)
 
 
@@ -78,6 +101,8 @@ def test_sscd_is_another_measure_where_its_file_is_given(lab, tmp_path):
     assert len(rows) == 21
     assert rows.where(a="ddpmpp", b="same")["similarity"] == pytest.approx([1])
     assert not any("--sscd" in note for note in found.notes)
+    assert [picture.name for picture in found.pictures][1:3] == ["a9-sscd", "a9-published"]
+    assert trusting.loaded.digest == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_fewer_samples_are_said(lab, tmp_path):

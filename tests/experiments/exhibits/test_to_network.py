@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from laboratories import SIGMAS, away, laboratory, shown
+from laboratories import SIGMAS, TINY, away, laboratory, shown
 from smalti import compare, forward_z
 from smalti.experiments.exhibits.to_network import DistanceToNetwork
+from stand_ins import Away
 
 DEVIATION = 0.1**2 * 6 / 36
 
@@ -48,6 +49,39 @@ def test_known_paired_differences(tables):
         )
         assert difference == pytest.approx(a - b, rel=1e-6, abs=1e-12)
     assert not len(paired.where(denoiser="optimal", against="optimal"))
+
+
+def test_flex_is_held_against_pair_by_pair(tables):
+    against = set(tables["w6-paired"].where(denoiser="pspc-square")["against"])
+    assert against == {"optimal", "gaussian", "pspc-flex"}
+
+
+def test_differences_that_do_not_matter_are_ties(tmp_path):
+    """The network is optimal plus 0.1 on a row; of the denoisers one is 1e-3 from optimal, which is within the floor."""
+    lab = laboratory(away(ddpmpp=0), dataclasses.replace(TINY, z=8))
+    near = Away(lab.source, 1e-3, 1)
+    lab = dataclasses.replace(lab, denoisers={"optimal": lab.denoisers["optimal"], "pspc-flex": near}, _identities={})
+    found = shown(DistanceToNetwork(), lab, tmp_path)
+    rows = found.tables["w6-paired"].where(denoiser="pspc-flex", against="optimal")
+    assert min(rows["difference_low"]) > 0, "statistics alone tells them apart"
+    assert "by several alike at 3 of 3 levels" in found.pictures[0].caption
+    assert (
+        "held against optimal, of 3 levels: pspc-flex nearer at 0, further at 0, alike at 3."
+        in found.pictures[2].caption
+    )
+
+
+def test_each_process_has_its_own_n(tmp_path):
+    lab = laboratory(away(ddpmpp=0), dataclasses.replace(TINY, z=200), seconds=0.3)
+    costs = {**lab.costs.seconds, "ddpmpp": (5e-3,) * 3}  # its own process takes longer
+    lab = dataclasses.replace(lab, costs=dataclasses.replace(lab.costs, seconds=costs))
+    table = shown(DistanceToNetwork(), lab, tmp_path)
+    caption = table.pictures[0].caption
+    table = table.tables["w6-to-network"]
+    ns = [max(table.where(process=process)["n"]) for process in ("forward", "reverse")]
+    assert ns[0] != ns[1]
+    assert f"Forward n = {ns[0]} z a level" in caption
+    assert f"reverse n = {ns[1]} z a level" in caption
 
 
 def test_the_numbers_are_those_of_compare(tables):

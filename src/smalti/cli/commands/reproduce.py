@@ -42,7 +42,7 @@ def reproduce(
         list[str] | None,
         typer.Option(
             "--half",
-            help="A network trained on one half of the images; given twice, for disjoint halves.",
+            help="A network trained on one half of the images (train --part); given twice, for halves that have no image in common.",
             rich_help_panel=options.METHOD,
         ),
     ] = None,
@@ -64,7 +64,8 @@ def reproduce(
         list[str] | None,
         typer.Option(
             help="One of the exhibits, by its key (w1 to w7, a8, a9, halves); repeatable. It has the same numbers of noisy images as "
-            "in the whole report.",
+            "in the whole report. The report is then of these alone: figures and tables of others that an earlier run left in --out "
+            "are removed; what was computed for them is kept.",
             rich_help_panel=options.RUN,
         ),
     ] = None,

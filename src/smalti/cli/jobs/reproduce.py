@@ -14,11 +14,12 @@ from typing import Any
 from smalti.analysis.identity import source_identity
 from smalti.cli.boundary import InterruptedRunError
 from smalti.cli.jobs.data import DataOptions, open_source
+from smalti.cli.jobs.halves import open_halves, unseen
 from smalti.cli.jobs.lock import FolderLock
-from smalti.cli.jobs.subjects import check_fits, open_subjects
+from smalti.cli.jobs.subjects import open_subjects
 from smalti.core.errors import InputError, NoRoomError, from_os_error
 from smalti.core.noise import check_seed
-from smalti.source import Source, Split
+from smalti.source import Source
 
 __all__ = ["ReproduceJob", "run_reproduce"]
 
@@ -69,21 +70,24 @@ def run_reproduce(job: ReproduceJob) -> Path:
         opened = open_source(job.data)
         networks, source = _networks(job, opened)
         _check_same_data(job, source)
-        if job.overwrite:
-            _clear(job.out)
+        halves = open_halves(job.halves, opened)
+        held_out, notes = unseen(networks, halves.values(), opened)
         request = Request(
             source=source,
             networks=networks,
             scale=scale,
             minutes=minutes,
-            halves=_halves(job, opened),
-            held_out=_held_out(networks, opened),
+            halves=halves,
+            held_out=held_out,
             only=job.only,
             seed=seed,
             sscd=job.sscd,
             trust=job.trust,
             command=_command(job),
+            notes=notes,
         )
+        if job.overwrite:  # nothing can be wrong with the request any more
+            _clear(job.out)
         try:
             return reproduce(request, job.out, lambda line: print(line, file=sys.stderr, flush=True), show=True)
         except KeyboardInterrupt:
@@ -98,7 +102,8 @@ def _with_shipped(job: ReproduceJob) -> ReproduceJob:
     """For the digits as they are, without networks of the user's own, those that come with smalti."""
     if job.data.data != DIGITS or job.data.resolution or job.networks or Path(DIGITS).exists():
         return job
-    return replace(job, networks=list(SHIPPED), halves=job.halves or list(HALVES))
+    whole = job.data.limit is None and not job.data.classes  # what the networks of halves were trained on
+    return replace(job, networks=list(SHIPPED), halves=job.halves or (list(HALVES) if whole else []))
 
 
 def _checked_budget(minutes: float) -> float:
@@ -169,28 +174,6 @@ def _networks(job: ReproduceJob, opened: Source) -> tuple[dict[str, Any], Source
     return dict(zip(short_names(list(subjects)), subjects.values(), strict=True)), source
 
 
-def _halves(job: ReproduceJob, opened: Source) -> dict[str, tuple[Any, Source]]:
-    from smalti.networks import Network
-
-    halves = {}
-    for number, text in enumerate(job.halves, 1):
-        network = Network.load(text)
-        check_fits(network, opened)
-        halves[f"half{number}"] = (network, network.training_source(opened))
-    return halves
-
-
-def _held_out(networks: dict[str, Any], opened: Source) -> Source | None:
-    """The images that the first network was validated on, where its file says which."""
-    said = next(iter(networks.values())).about.get("training_data") if networks else None
-    if not isinstance(said, dict) or said.get("fingerprint") != opened.fingerprint():
-        return None
-    try:
-        return Split(**said["split"]).validation(opened)
-    except (TypeError, KeyError, InputError):
-        return None
-
-
 def _command(job: ReproduceJob) -> str:
     """The command that does the same again."""
     data = job.data
@@ -198,8 +181,9 @@ def _command(job: ReproduceJob) -> str:
     words += ["--hflip"] * data.hflip + ["--skip-bad"] * data.skip_bad
     words += _given("--classes", data.classes) + _given("--limit", data.limit) + _given("--resolution", data.resolution)
     words += ["--layout", data.layout] if data.layout != "nchw" else []
-    if job.networks != list(SHIPPED) or job.data.data != DIGITS:
-        words += _each("--network", job.networks) + _each("--half", job.halves)
+    shipped = job.networks == list(SHIPPED) and data.data == DIGITS
+    words += [] if shipped else _each("--network", job.networks)
+    words += [] if shipped and job.halves == list(HALVES) else _each("--half", job.halves)
     words += ["--scale", job.scale, *_given("--budget", job.budget), *_each("--only", job.only)]
     words += _given("--seed", job.seed) + _given("--sscd", job.sscd) + ["--trust"] * job.trust
     return shlex.join([*words, "--out", str(job.out)])

@@ -4,7 +4,7 @@ The image is the first one drawn from the held-out images (from the source where
 which PSPC-Square looks at patches. The framed patch is the one with the most contrast in the clean image.
 
 Tables
-    w7-matches   rank (from 1), image (its number in the source), flip, weight, cumulative: of the framed patch's posterior
+    w7-matches   rank (from 1), image (its number in pspc-square's own source), flip, weight, cumulative: of the framed patch's posterior
     w7-outputs   output, mse_to_clean, mse_to_network (None without a network): of the same z
     w7-masks     place ("central", "edge"), row, column, sigma, n (pixels in the mask), share (of the heat that it holds at least)
 """
@@ -25,8 +25,9 @@ from smalti.denoisers import PSPCFlex, PSPCSquare
 from smalti.engine.windows import Crops
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.step import Arrays, Results, Step, Work
-from smalti.experiments.wording import significant
+from smalti.experiments.wording import label_of, runs, significant
 from smalti.report.composite_figure import CompositeParts, composite_figure, masks_figure
+from smalti.report.grids import broken
 from smalti.report.pixels import shown_noisy
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _composite_step(lab: Laboratory) -> Step:
         means = collection.means(z, sigma, [query, *numbers])[0].numpy()
         posterior = collection.posterior(z, sigma, [query], MATCHES)
         images, flips = posterior.images[0, 0].numpy(), posterior.flips[0, 0].numpy()
-        matched = lab.source.working(images).numpy()
+        matched = square.source.working(images).numpy()  # its own images: fewer where it is limited
         matched[flips] = matched[flips][..., ::-1]
         noisy = shown_noisy(z[0], sigma)
         outputs = {"composite": square(z, sigma), FLEX: lab.denoisers[FLEX](z, sigma)}
@@ -137,9 +138,9 @@ def _composite_step(lab: Laboratory) -> Step:
             "side": np.array(side),
         }
 
-    return Step(
-        "composite/square", compute, parameters, seconds=0.3 + 2e-6 * len(lab.source) * math.prod(lab.source.shape) / 8
-    )
+    seconds = 0.3 + 2e-6 * len(lab.source) * math.prod(lab.source.shape) / 8
+    version = 2 if SQUARE in lab.limited else 1  # the first took the matches of a limited denoiser from all images
+    return Step("composite/square", compute, parameters, seconds=seconds, version=version)
 
 
 def _tiling(anchors: np.ndarray, size: tuple[int, ...], side: int) -> np.ndarray:
@@ -191,7 +192,9 @@ def _shown_composite(lab: Laboratory, found: Arrays) -> tuple[Picture, dict[str,
     outputs = dict(zip(names, found["outputs"], strict=True))
     clean, network = found["clean"], outputs.get(lab.reference or "")
     images = {"image": clean, "noisy": found["noisy"], "composite": outputs["composite"]}
-    images |= {name: outputs[name] for name in (FLEX, lab.reference or "", "optimal") if name in outputs}
+    images |= {
+        broken(label_of(lab, name)): outputs[name] for name in (FLEX, lab.reference or "", "optimal") if name in outputs
+    }
     y, x = found["query"].tolist()
     parts = CompositeParts(
         images=images,
@@ -214,24 +217,28 @@ def _shown_composite(lab: Laboratory, found: Arrays) -> tuple[Picture, dict[str,
         rows.append({"output": shown_name, "mse_to_clean": to_clean, "mse_to_network": to_network})
     of_network = {row["output"]: row["mse_to_network"] for row in rows}
     held = float(found["weights"].sum())
+    trained_on = getattr(lab.denoisers[SQUARE], "source", lab.source)
     words = (
         f"At sigma {significant(sigma)} the image has {int(found['count'])} overlapping patches of side {side}. The heaviest "
-        f"{len(found['weights'])} of {len(lab.source):,} training patches hold {held:.0%} of the framed patch's posterior, which rests on "
+        f"{len(found['weights'])} of {len(trained_on):,} training patches hold {held:.0%} of the framed patch's posterior, which rests on "
         f"{float(found['effective']):.1f} images (effective number)."
     )
     if network is not None:
         words += f" MSE to {lab.reference} on this z: " + ", ".join(
-            f"{name} {value:.3g}" for name, value in of_network.items() if value and name != lab.reference
+            f"{label_of(lab, str(name))} {value:.3g}"
+            for name, value in of_network.items()
+            if value and name != lab.reference
         )
         words += "."
+    images_of = f"{len(trained_on):,} of the {len(lab.source):,}" if SQUARE in lab.limited else "all"
     origin = "held-out image" if lab.held_out is not None else "training image"
     picture = Picture(
         "w7-composite",
         composite_figure(parts),
         f"A noisy image is cut into patches; the posterior mean of each patch is drawn, and their average, the composite. {words}",
-        f"How PSPC-Square denoises a {origin} (noise shown as z / sqrt(1 + sigma^2)): cut z into overlapping patches, replace each by its "
-        f"posterior mean over the same place in all training images, average where they overlap. Above training patches: their "
-        f"weights. {words}",
+        f"How {label_of(lab, SQUARE)} denoises a {origin} (noise shown as z / sqrt(1 + sigma^2)): cut z into overlapping patches, replace "
+        f"each by its posterior mean over the same place in {images_of} training images, average where they overlap. Above training "
+        f"patches: their weights. {words}",
         vector=False,
     )
     matches = [
@@ -243,7 +250,9 @@ def _shown_composite(lab: Laboratory, found: Arrays) -> tuple[Picture, dict[str,
     ]
     return picture, {
         "w7-matches": Table(
-            ("rank", "image", "flip", "weight", "cumulative"), matches, f"framed patch, row {y}, column {x}"
+            ("rank", "image", "flip", "weight", "cumulative"),
+            matches,
+            f"framed patch, row {y}, column {x}; numbers are of the {len(trained_on):,} images of {SQUARE}",
         ),
         "w7-outputs": Table(("output", "mse_to_clean", "mse_to_network"), rows, "of one z"),
     }
@@ -262,7 +271,7 @@ def _shown_masks(lab: Laboratory, found: Arrays) -> tuple[Picture, Table]:
     shown = [i for i, sigma in enumerate(sigmas) if sigma not in whole[:-1]]
     least = min(rows, key=lambda row: row["n"])
     words = (
-        f"All {total} pixels are looked at from sigma {significant(min(whole))} on; " if whole else ""
+        f"All {total} pixels are looked at, at {runs(sigmas, whole)}; " if whole else ""
     ) + f"the smallest mask has {least['n']} (the {least['place']} pixel's at sigma {significant(least['sigma'])})."
     picture = Picture(
         "w7-masks",

@@ -1,12 +1,15 @@
 """How far networks are from the optimal denoiser, over the noise level, and whether they err alike (workshop paper, Fig. 2).
 
 Table w2-error: network, sigma, n, mse with its interval; forward z. Table w2-agreement: a, b, sigma, n, cosine of the deviations of
-networks a and b from the optimal denoiser; NaN where one of them does not deviate.
+networks a and b from the optimal denoiser; NaN where one of them does not deviate. There a is also each of `OTHERS`, which are cheap, for
+comparison: whether the networks deviate like each other, or as any denoiser that is not the optimal one; on the first of the same z.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +22,7 @@ from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.laboratory import Laboratory
 from smalti.experiments.readings import with_interval
 from smalti.experiments.step import Arrays, Results, Step, Work
-from smalti.experiments.wording import listed, significant
+from smalti.experiments.wording import BANDS, listed, runs, significant
 from smalti.report.curves import agreement_figure, error_figure
 from smalti.report.image_grid import image_grid
 from smalti.report.pictures import NOISY_NOTE
@@ -30,6 +33,9 @@ __all__ = ["ErrorToOptimal"]
 LOW, HIGH = 0.01, 100.0
 EXAMPLES = (0.1, 3.0, 30.0)  # sigmas of the outputs that are shown: low, middle, high
 LARGE = 0.25  # of the largest error: what is called a large one in the caption
+OTHERS = ("gaussian", "pspc-square")
+OTHERS_SHARE = 0.1  # of `lab.seconds`, for each of them
+OTHERS_MOST = 256  # z: enough for a cosine
 ENDS = ("", "_low", "_high", "_standard_error")
 
 
@@ -45,21 +51,24 @@ class ErrorToOptimal(Exhibit):
         return None if lab.networks else "needs a network; give one with --network"
 
     def steps(self, lab: Laboratory) -> tuple[Step, ...]:
-        return _deviations_step(lab, self.share * lab.seconds), _examples_step(lab)
+        found = _deviations_step(lab, self.share * lab.seconds)
+        return found, _examples_step(lab), *_others_steps(lab, int(found.parameters["n"]))
 
     def show(self, lab: Laboratory, results: Results) -> Shown:
         arrays, examples = results["w2/deviations"], results["w2/examples"]
-        found = Deviations(
-            tuple(lab.networks), torch.from_numpy(arrays["sigmas"]), torch.from_numpy(arrays["products"]),
-            math.prod(lab.source.shape),
-        )  # fmt: skip
+        found = _found(lab, arrays, lab.networks)
         errors = found.errors(lab.scale.resamples)
         tables = {"w2-error": _renamed(errors, {"denoiser": "network"}, "mse")}
         pictures = [_error_picture(errors, tables["w2-error"])]
+        others = [row for name in OTHERS for row in _others_rows(lab, results, name)]
         if len(lab.networks) > 1:
             agreement = found.agreement(lab.scale.resamples)
             tables["w2-agreement"] = _renamed(agreement, {"first": "a", "second": "b"}, "cosine")
-            pictures.append(_agreement_picture(agreement, tables["w2-agreement"], tables["w2-error"]))
+            pictures.append(_agreement_picture(agreement, tables["w2-agreement"], tables["w2-error"], others))
+        if others:
+            rows = [*tables.get("w2-agreement", Table(())), *others]
+            note = "cosine of the deviations from the optimal denoiser; forward z, 95 % bootstrap intervals over z"
+            tables["w2-agreement"] = Table(tuple(others[0]), rows, note)
         pictures.append(_outputs_picture(examples, tables["w2-error"]))
         return Shown(pictures, tables)
 
@@ -77,7 +86,58 @@ def _deviations_step(lab: Laboratory, seconds: float) -> Step:
         return {"sigmas": found.sigmas.numpy(), "products": found.products.numpy()}
 
     parameters = {**_identities(lab), "sigmas": sigmas.tolist(), "n": n, "seed": lab.seed}
-    return Step("w2/deviations", compute, parameters, seconds=n * each)
+    about = f"{', '.join(lab.networks)} n = {n}"
+    return Step("w2/deviations", compute, parameters, seconds=n * each, about=about)
+
+
+def _others_steps(lab: Laboratory, most: int) -> list[Step]:
+    """A step for each of `OTHERS` that is there, on all images and quick enough: {"sigmas", "products"} as of the networks' step, of the
+    networks and, last, of it."""
+    return [
+        step
+        for name in OTHERS
+        if name in lab.denoisers and name not in lab.limited and (step := _others_step(lab, name, most))
+    ]
+
+
+def _others_step(lab: Laboratory, name: str, most: int) -> Step | None:
+    sigmas, seconds = error_sigmas(lab.scale.error_levels, LOW, HIGH), OTHERS_SHARE * lab.seconds
+    each = seconds_each(lab, ["optimal", *lab.networks, name]) * len(sigmas)
+    n = count_within(seconds, each, min(most, OTHERS_MOST), min(lab.scale.least, most))
+    if n * each > 2 * seconds:
+        return None
+
+    def compute(work: Work) -> Arrays:
+        found = deviations(
+            {**lab.networks, name: lab.denoisers[name]}, lab.source, sigmas, n, lab.seed, optimal=lab.denoisers["optimal"],
+            keep=work.pieces, progress=lambda z: work.advance(z / (n * len(sigmas))),
+        )  # fmt: skip
+        return {"sigmas": found.sigmas.numpy(), "products": found.products.numpy()}
+
+    parameters = {
+        **_identities(lab), "denoiser": lab.identity(name), "sigmas": sigmas.tolist(), "n": n, "seed": lab.seed,
+    }  # fmt: skip
+    return Step(_others_name(name), compute, parameters, seconds=n * each, about=f"{name} n = {n}")
+
+
+def _others_name(name: str) -> str:
+    return f"w2/deviations/{name}"
+
+
+def _others_rows(lab: Laboratory, results: Results, name: str) -> list[dict[str, Any]]:
+    """Rows of w2-agreement: `name` and each network; none where it was left out."""
+    if _others_name(name) not in results:
+        return []
+    agreement = _found(lab, results[_others_name(name)], [*lab.networks, name]).agreement(lab.scale.resamples)
+    table = _renamed(agreement.where(second=name), {"second": "a", "first": "b"}, "cosine")
+    return table.rows
+
+
+def _found(lab: Laboratory, arrays: Arrays, names: Iterable[str]) -> Deviations:
+    return Deviations(
+        tuple(names), torch.from_numpy(arrays["sigmas"]), torch.from_numpy(arrays["products"]),
+        math.prod(lab.source.shape),
+    )  # fmt: skip
 
 
 def _examples_step(lab: Laboratory) -> Step:
@@ -118,13 +178,13 @@ def _error_picture(errors: Table, table: Table) -> Picture:
         peak = _peak(table, network)
         large = [row["sigma"] for row in table.where(network=network) if row["mse"] >= LARGE * peak["mse"]]
         said.append(f"{network} at sigma {significant(peak['sigma'])} with {with_interval(peak, 'mse')}")
-        ranges.append(f"{significant(min(large))} to {significant(max(large))} ({network})")
+        ranges.append(f"{runs(table['sigma'], large)} ({network})")
     sigmas = table.distinct("sigma")
     ends = [max(table.where(sigma=sigma), key=lambda row: row["mse"]) for sigma in (sigmas[0], sigmas[-1])]
     caption = (
         f"Mean squared error between each network and the optimal denoiser, over {table['n'][0]} forward z at each of {len(sigmas)} "
-        f"noise levels; bands are 95 % bootstrap intervals over z. It peaks: {listed(said)}. It is above a quarter of its peak for "
-        f"sigma from {listed(ranges)}. At sigma {significant(sigmas[0])} it is at most {significant(ends[0]['mse'])}, at sigma "
+        f"noise levels; {BANDS}. It peaks: {listed(said)}. It is above a quarter of its peak at "
+        f"{'; '.join(ranges)}. At sigma {significant(sigmas[0])} it is at most {significant(ends[0]['mse'])}, at sigma "
         f"{significant(sigmas[-1])} at most {significant(ends[1]['mse'])}."
     )
     alternative = (
@@ -133,14 +193,22 @@ def _error_picture(errors: Table, table: Table) -> Picture:
     return Picture("w2-error", error_figure(errors), alternative, caption)
 
 
-def _agreement_picture(agreement: Table, table: Table, errors: Table) -> Picture:
+def _agreement_picture(
+    agreement: Table, table: Table, errors: Table, others: Sequence[Mapping[str, Any]] = ()
+) -> Picture:
     sigma = _peak(errors, errors["network"][0])["sigma"]
     said = [f"{row['a']} and {row['b']} {with_interval(row, 'cosine')}" for row in table.where(sigma=sigma)]
+    beside = [
+        f"{row['a']} and {row['b']} {with_interval(row, 'cosine')} (n = {row['n']})"
+        for row in others
+        if row["sigma"] == sigma
+    ]
     undefined = sum(math.isnan(row["cosine"]) for row in table)
     caption = (
         "Cosine between the deviations of two networks from the optimal denoiser: 1 where they deviate in the same way, 0 where "
-        f"they have nothing in common; bands are 95 % intervals over {table['n'][0]} z. At sigma {significant(sigma)}, where "
+        f"they have nothing in common; n = {table['n'][0]}, {BANDS}. At sigma {significant(sigma)}, where "
         f"{errors['network'][0]} deviates most: {listed(said)}."
+        + (f" For comparison, there, of denoisers that are no networks: {listed(beside)}." if beside else "")
         + (f" {undefined} values are not defined, as nothing deviates there." if undefined else "")
     )
     alternative = (

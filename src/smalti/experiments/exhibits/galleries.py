@@ -94,6 +94,7 @@ def _step(lab: Laboratory, name: str, subject: Denoiser, z: Step) -> Step:
         {"subject": lab.identity(name), "sigmas": sigmas, "rows": rows},
         needs=(z,),
         seconds=seconds,
+        about=f"{name} n = {rows}",
     )
 
 

@@ -27,7 +27,7 @@ import torch
 
 from smalti.analysis.forward import forward_z
 from smalti.analysis.identity import identity_of, source_identity
-from smalti.analysis.intervals import Bootstrap
+from smalti.analysis.intervals import TELLING, Bootstrap
 from smalti.analysis.shares import share_interval
 from smalti.analysis.subjects import evaluate
 from smalti.core.denoiser import Denoiser
@@ -38,7 +38,7 @@ from smalti.experiments.counts import share_out
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.samples import sample_counts, sample_step
 from smalti.experiments.step import Arrays, Results, Step, Work
-from smalti.experiments.wording import significant
+from smalti.experiments.wording import BANDS, significant
 from smalti.metrics import distance_ratio
 from smalti.report.figures import Look, colour_of
 from smalti.report.generalisation_figure import agreement_figure, ratios_figure
@@ -66,17 +66,17 @@ LABELS = {
 
 
 class Generalisation(Exhibit):
-    """Networks of halves agree; samples of the optimal denoiser are copies."""
+    """Whether networks of halves agree, and whose samples are copies."""
 
     key: ClassVar[str] = "halves"
-    title: ClassVar[str] = "Networks of disjoint halves agree; the optimal denoiser copies"
+    title: ClassVar[str] = "Networks of disjoint halves of the images, and copies of training images"
     origin: ClassVar[str] = "Generalisation (both papers' premise)"
     share: ClassVar[float] = 0.8
 
     def missing(self, lab: Laboratory) -> str | None:
         if lab.networks or len(lab.halves) >= 2:
             return None
-        return "needs a network, or two that were trained on disjoint halves; give them with --network"
+        return "needs a network (--network), or two that were trained on disjoint halves (--half)"
 
     def steps(self, lab: Laboratory) -> tuple[Step, ...]:
         subjects = _subjects(lab)
@@ -103,7 +103,7 @@ class Generalisation(Exhibit):
         halves = list(_halves(lab))
         if halves:
             rows += _output_rows(lab, results, halves)
-            pictures.append(_agreement(rows, halves))
+            pictures.append(_agreement(lab, rows, halves))
             rows += _sample_rows(lab, results, halves)
             pictures.append(_gallery(lab, results, halves))
             if lab.held_out is None:
@@ -273,9 +273,9 @@ def _ratio_rows(lab: Laboratory, ratios: Mapping[tuple[str, str], np.ndarray]) -
 # -------------------------------------------------------------------------------------------------------------- pictures
 
 
-def _agreement(rows: list[dict[str, Any]], halves: Sequence[str]) -> Picture:
+def _agreement(lab: Laboratory, rows: list[dict[str, Any]], halves: Sequence[str]) -> Picture:
     chosen = [
-        {"comparison": row["comparison"], "a": row["a"], "b": row["b"], "sigma": row["sigma"]}
+        {"comparison": row["comparison"], "a": row["a"], "b": row["b"], "sigma": row["sigma"], "n": row["n"]}
         | {f"mse{end}": row[f"value{end}"] for end in INTERVALS}
         for row in rows
         if row["comparison"] in LABELS
@@ -291,7 +291,12 @@ def _agreement(rows: list[dict[str, Any]], halves: Sequence[str]) -> Picture:
     worst = max((row for row in rows if row["comparison"] == "optimals"), key=lambda row: row["value"])
     there = next(row for row in rows if row["comparison"] == "networks" and row["sigma"] == worst["sigma"])
     words = (
-        f"The networks agree more with each other {'; '.join(told)} (95 % intervals of paired differences). Where the two optimal "
+        f"The networks agree more with each other {'; '.join(told)} (95 % intervals of paired differences). "
+        if n >= TELLING
+        else f"Fewer than {TELLING} z do not tell at which levels the networks agree more with each other than with optimal denoisers. "
+    )
+    words += (
+        f"Where the two optimal "
         f"denoisers "
         f"differ most (sigma {significant(worst['sigma'])}) their MSE is {worst['value']:.2g}, that of the networks {there['value']:.2g}."
     )
@@ -299,9 +304,9 @@ def _agreement(rows: list[dict[str, Any]], halves: Sequence[str]) -> Picture:
         "halves-agreement",
         agreement_figure(table, LABELS),
         f"Curves over the noise level of how far the outputs of networks of disjoint halves are from each other. {words}",
-        f"Two networks trained on disjoint halves of the images, and the optimal denoisers of these halves, on the same noisy held-out "
-        f"images; "
-        f"n = {n} z a level, bands: 95 % bootstrap intervals. {words}",
+        f"Two networks trained on disjoint halves of the images, and the optimal denoisers of these halves, on the same noisy "
+        f"{'images that neither was trained on' if lab.held_out is not None else 'training images'}; "
+        f"n = {n} z a level, {BANDS}. {words}",
     )
 
 

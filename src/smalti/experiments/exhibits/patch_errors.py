@@ -20,7 +20,7 @@ from smalti.analysis.calibration import calibrate
 from smalti.analysis.candidates import default_candidates
 from smalti.analysis.draws import forward_batch
 from smalti.analysis.identity import source_identity
-from smalti.analysis.intervals import Bootstrap
+from smalti.analysis.intervals import TELLING, Bootstrap
 from smalti.analysis.patch_errors import sample_patches
 from smalti.analysis.reverse import reverse_z
 from smalti.analysis.subjects import evaluate
@@ -33,7 +33,7 @@ from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.laboratory import Laboratory
 from smalti.experiments.readings import level, with_interval
 from smalti.experiments.step import Arrays, Results, Step, Work
-from smalti.experiments.wording import significant
+from smalti.experiments.wording import BANDS, runs
 from smalti.report.patch_plots import patch_errors_figure, sides_chosen_figure
 
 __all__ = ["PatchErrors"]
@@ -210,19 +210,19 @@ def _errors_picture(lab: Laboratory, table: Table) -> Picture:
     figure = patch_errors_figure(table, [(*part, titles[part]) for part in _parts(lab)])
     forward = table.where(lambda row: row["side"] < whole, process="forward", target=OPTIMAL)
     largest = max(forward, key=lambda row: row["error"])
-    apart = sorted({row["sigma"] for row in forward if row["error"] > SMALL * largest["error"]})
+    apart = {row["sigma"] for row in forward if row["error"] > SMALL * largest["error"]}
     nearer, unclear = _nearer(table.where(lambda row: row["side"] < whole, process="reverse", target=reference))
     counts = ", ".join(f"{part.rows[0]['n']} z {process} to {target}" for process, target in _parts(lab)
                        for part in [table.where(process=process, target=target)])  # fmt: skip
     crops = {row["side"]: row["crops"] for row in table}
     said = (
         f"To optimal, the error is largest with {largest['side']} x {largest['side']} at {level(largest['sigma'])}, "
-        f"{with_interval(largest, 'error')}; some side smaller than the image has more than a tenth of that from "
-        f"{level(apart[0])} to {significant(apart[-1])}. {nearer}"
+        f"{with_interval(largest, 'error')}; some side smaller than the image has more than a tenth of that at "
+        f"{runs(forward['sigma'], apart)}. {nearer}"
     )
     caption = (
         "Mean squared error of patch posterior means, on their patch, by side and noise level; a ring marks the side of least error, "
-        f"bands are 95 % intervals over z ({counts}; crops of each z by side: "
+        f"{BANDS} ({counts}; crops of each z by side: "
         f"{', '.join(f'{side}: {count}' for side, count in crops.items())}). {said}{unclear}"
     )
     return Picture("w5-patches", figure, f"Three panels of curves over sigma, a line for each side. {said}", caption)
@@ -238,8 +238,10 @@ def _nearer(smaller: Table) -> tuple[str, str]:
         return f"On reverse z there is no level at which all sides are nearer to {network} than optimal is.", ""
     said = (
         f"On reverse z all sides smaller than the image are nearer to {network} than optimal is, on the same patches, "
-        f"at {len(nearer)} of {len(levels)} levels, between {level(min(nearer))} and {significant(max(nearer))}."
+        f"at {len(nearer)} of {len(levels)} levels: {runs(levels, nearer)}."
     )
+    if min(smaller["n"]) < TELLING:
+        return said, f" Fewer than {TELLING} z do not tell at which of them that is more than chance."
     return said, f" At {len(sure)} levels every interval of the paired difference lies below 0."
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from smalti.analysis.identity import source_identity
+from smalti.analysis.intervals import TELLING
 from smalti.analysis.transformations import TRANSFORMATIONS, box_of, shift_of
 from smalti.analysis.transforms import TransformResult, transforms
 from smalti.core.denoiser import Denoiser
@@ -120,7 +121,10 @@ def _step(lab: Laboratory, name: str, subject: Denoiser, sigma: float, n: int) -
         "n": n,
         "seed": lab.seed,
     }
-    return Step(_name(sigma, name), compute, {**parameters, "name": name, "resamples": resamples}, seconds=seconds)
+    about = f"{name} n = {n}"
+    return Step(
+        _name(sigma, name), compute, {**parameters, "name": name, "resamples": resamples}, seconds=seconds, about=about
+    )
 
 
 def _distances(lab: Laboratory, results: Results, sigma: float) -> Table:
@@ -176,7 +180,8 @@ def _distances_picture(lab: Laboratory, responses: Table, table: Table, sigma: f
     caption = (
         f"How far the answer to a changed z is from that of a denoiser which looks nearby only, at {level(sigma)}, on the pixels whose z "
         "the change keeps: after a shift from the shifted answer, after fresh noise from the answer before. 0 is no difference, 1 that "
-        f"between answers to unrelated z. Bars are 95 % intervals over the same {responses['n'][0]} z. {'; '.join(said)}."
+        f"between answers to unrelated z. Bars are 95 % intervals over the same {responses['n'][0]} z (none for n < {TELLING}). "
+        f"{'; '.join(said)}."
     )
     alternative = f"Points with intervals: four changes, one point a denoiser. {'; '.join(said)}."
     return Picture(f"w3-distances-{significant(sigma)}", distances_figure(kept), alternative, caption)

@@ -1,8 +1,8 @@
 """Which pixels of z an output pixel depends on, over the noise level (workshop paper, Fig. 4; full paper, Eq. 8).
 
-Table w4-sides: subject, sigma, share, n, side with its interval, pixels, even: the side of the smallest odd square, centred on the
+Table w4-sides: subject, sigma, share, n, side with its interval, pixels, even, groups: the side of the smallest odd square, centred on the
 output pixel and clipped at the borders, that holds the share of the mean absolute gradient, on average over `pixels` output pixels; `even`
-is what it would be if all pixels of the image counted alike. Intervals: bootstrap over (at most ten) groups of the z.
+is what it would be if all pixels of the image counted alike. Intervals: bootstrap over `groups` groups of the z (at most ten).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 
 from smalti.analysis.heatmaps import NOTHING, SHARES, Sensitivity
 from smalti.analysis.identity import source_identity
-from smalti.analysis.intervals import Bootstrap
+from smalti.analysis.intervals import TELLING, Bootstrap
 from smalti.analysis.pixels import centre_and_edge, choose_pixels
 from smalti.analysis.sensitivity import sensitivity
 from smalti.analysis.squares import rings, sides_of
@@ -136,7 +136,7 @@ def _step(lab: Laboratory, name: str, subject: Denoiser, pixels: torch.Tensor, n
         "subject": lab.identity(name), "data": source_identity(lab.source), "sigmas": lab.sigmas.tolist(),
         "pixels": pixels.tolist(), "n": n, "seed": lab.seed,
     }  # fmt: skip
-    return Step(_name(name), compute, parameters, seconds=seconds)
+    return Step(_name(name), compute, parameters, seconds=seconds, about=f"{name} n = {n}")
 
 
 def _sensitivity(lab: Laboratory, name: str, arrays: Arrays) -> Sensitivity:
@@ -163,6 +163,7 @@ def _table(found: dict[str, Sensitivity], averaged: slice, resamples: int) -> Ta
 
                 head = {"subject": name, "sigma": sigma, "share": share, "n": result.n}
                 tail = {"pixels": len(result.pixels), "even": float(sides_of(even.numpy(), share).mean())}
+                tail |= {"groups": len(sums)}
                 rows.append(head | bootstrap.interval(side).named("side") | tail)
     columns = (
         "subject",
@@ -175,6 +176,7 @@ def _table(found: dict[str, Sensitivity], averaged: slice, resamples: int) -> Ta
         "side_standard_error",
         "pixels",
         "even",
+        "groups",
     )
     return Table(columns, rows, "mean over output pixels; 95 % bootstrap intervals over groups of z")
 
@@ -201,12 +203,12 @@ def _sides_picture(lab: Laboratory, table: Table) -> Picture:
             f"(even spread: {significant(widest['even'])})"
         )
     first = table.rows[0]
-    counts = {row["subject"]: row["n"] for row in table}
-    n = ", ".join(f"{name} {count}" for name, count in counts.items())
+    counts = {row["subject"]: (row["n"], row["groups"]) for row in table}
+    n = ", ".join(f"{name} {count} z in {groups}" for name, (count, groups) in counts.items())
     caption = (
         "Side of the square around an output pixel that holds 50, 75 and 95 % of the absolute gradient with respect to z, averaged over "
-        f"{first['pixels']} output pixels; the dotted line is what it would be if all pixels counted alike. Bands are 95 % intervals "
-        f"over z (n: {n}). {reference}, {'; '.join(said)}."
+        f"{first['pixels']} output pixels; the dotted line is what it would be if all pixels counted alike. Bands are 95 % bootstrap "
+        f"intervals over groups of z ({n} groups; none for n < {TELLING}). {reference}, {'; '.join(said)}."
     )
     alternative = f"Three panels of sides over sigma, a line for each denoiser. {reference}, {'; '.join(said)}."
     return Picture("w4-sides", sides_figure(table), alternative, caption)

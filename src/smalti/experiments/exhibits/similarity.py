@@ -9,6 +9,9 @@ Measures, each of corresponding samples (sample j of a, sample j of b), averaged
 Tables
     a9-similarity   measure, a, b (each pair once, a before b in the order denoisers, then networks), n, similarity with _low, _high,
                     _standard_error, chance: the same of samples that do not correspond (j of a with j + 1 of b)
+    a9-paired       measure, a, b, c, n, difference with its interval: similarity(a, b) - similarity(c, b) over the same samples, above 0
+                    where a is more like b than c is; b a network, a a composite or another network, c one of `RIVALS`; and
+                    a gaussian, b pspc-flex, c a network: whether pspc-flex is more like gaussian than like the network
     a9-published    a, b, similarity: the article's matrix (CIFAR-10 32x32, SSCD, 1,000 samples), in our names
 """
 
@@ -69,7 +72,9 @@ FIRST = (
     "gaussian",
 )  # the order of the article's matrix: these, networks, then LAST
 LAST = ("pspc-flex", "pspc-square")
+RIVALS = ("optimal", "closed-form-diffusion", "gaussian", "pspc-flex", "pspc-square")
 PICTURED = 10
+PUBLISHED_MEASURE = "sscd"
 MEAN_OF = 5000  # images, evenly spaced, for the mean image
 INTERVALS = ("", "_low", "_high", "_standard_error")
 
@@ -96,7 +101,7 @@ class Similarity(Exhibit):
         names = _in_order(lab, [name for name, n in sample_counts(lab).items() if n])
         labels = [label_of(lab, name) for name in names]
         pictures = [_gallery(lab, results, names)]
-        for measure in table.distinct("measure"):
+        for measure in sorted(table.distinct("measure"), key=lambda measure: measure != PUBLISHED_MEASURE):
             part = table.where(measure=measure)
             words = _nearness(part, lab)
             unrelated = float(np.nanmean(part["chance"]))
@@ -113,7 +118,9 @@ class Similarity(Exhibit):
                     f"{max(part['n'])} samples); samples that do not correspond have {unrelated:.2f}. {words}",
                 )
             )
-        pictures.append(_published())
+        pictures.insert(
+            2, _published()
+        )  # right after the first matrix, which is by its own measure where that is there
         published = Table(
             ("a", "b", "similarity"),
             [{"a": a, "b": b, "similarity": value} for (a, b), value in PUBLISHED.items()],
@@ -126,14 +133,13 @@ class Similarity(Exhibit):
                 "the "
                 "order can be compared with the published matrix."
             )
-        return Shown(pictures, {"a9-similarity": table, "a9-published": published}, notes)
+        paired = _paired(lab, results["similarity/pairs"])
+        return Shown(pictures, {"a9-similarity": table, "a9-paired": paired, "a9-published": published}, notes)
 
 
 def _similarity_step(lab: Laboratory, samples: Mapping[str, Step]) -> Step:
     """{"measures" (M,), "a" (P,), "b" (P,), "n" (P,), "values" and "chance" (M, P, n) with NaN where there are fewer samples}."""
-    descriptor = (
-        None if lab.sscd is None else SSCD.load(lab.sscd, lab.trust)
-    )  # bad files are refused before anything is computed
+    descriptor = lab.descriptor()  # bad files are refused before anything is computed
     pairs = list(itertools.combinations(samples, 2))
 
     def compute(work: Work) -> Arrays:
@@ -198,6 +204,37 @@ def _table(lab: Laboratory, found: Arrays) -> Table:
             row = {"measure": measure, "a": a, "b": b, "n": n} | interval.named("similarity")
             rows.append(row | {"chance": float(chance[:n].mean())})
     return Table(columns, rows, "mean over corresponding samples; 95 % bootstrap intervals over samples")
+
+
+def _paired(lab: Laboratory, found: Arrays) -> Table:
+    """Differences of similarities, sample by sample: what intervals of two similarities do not tell, as the samples of b are the same."""
+    place, counts = {}, found["n"].tolist()
+    for p, (a, b) in enumerate(zip(found["a"].tolist(), found["b"].tolist(), strict=True)):
+        place[a, b] = place[b, a] = p
+    rows = []
+    for measure, values in zip(found["measures"].tolist(), found["values"], strict=True):
+        for a, b, c in _triples(lab):
+            if (a, b) in place and (c, b) in place:
+                first, second = place[a, b], place[c, b]
+                n = min(counts[first], counts[second])
+                apart = values[first, :n] - values[second, :n]
+                interval = Bootstrap(apart[:, None], lab.scale.resamples).mean_interval()
+                rows.append({"measure": measure, "a": a, "b": b, "c": c, "n": n} | interval.named("difference"))
+    columns = ("measure", "a", "b", "c", "n", *(f"difference{end}" for end in INTERVALS))
+    note = "similarity of a and b less that of c and b, over the same samples; 95 % bootstrap intervals over samples"
+    return Table(columns, rows, note)
+
+
+def _triples(lab: Laboratory) -> list[tuple[str, str, str]]:
+    """(a, b, c) of a9-paired."""
+    chosen = [
+        (a, b, c)
+        for a in (*reversed(RIVALS[-2:]), *lab.networks)
+        for b in lab.networks
+        for c in RIVALS
+        if a not in (b, c)
+    ]
+    return chosen + [("gaussian", "pspc-flex", network) for network in lab.networks]
 
 
 def _in_order(lab: Laboratory, names: Sequence[str]) -> list[str]:

@@ -4,30 +4,31 @@ Tables
     w6-to-network   process, denoiser, sigma, n, and mse, cosine, r2, fraction with _low, _high, _standard_error (`smalti.compare` says what
                     they are); images: how many the denoiser is made on, None for a network. Other networks are rows as well.
     w6-paired       process, denoiser, against, sigma, n, difference with its interval: the squared error per pixel of `denoiser` to the
-                    network less that of `against` ("optimal" or "gaussian"), over the same z; below 0 `denoiser` is the nearer one.
+                    network less that of `against` (one of `PAIRED`), over the same z; below 0 `denoiser` is the nearer one.
 
 Steps: the z (shared), the network's outputs for each process, and the sums over pixels of one denoiser on one process each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 
 from smalti.analysis.compare import STATISTICS, pixel_sums, statistics_of
-from smalti.analysis.intervals import Bootstrap
+from smalti.analysis.intervals import TELLING, Bootstrap
 from smalti.analysis.subjects import evaluate
 from smalti.core.denoiser import Denoiser
 from smalti.core.table import Table
 from smalti.experiments.counts import share_out
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
+from smalti.experiments.relevance import SHARE, relevance_floor
 from smalti.experiments.step import Arrays, Results, Step, Work
-from smalti.experiments.wording import label_of, labels_of, listed, significant
+from smalti.experiments.wording import BANDS, label_of, labels_of, listed, significant
 from smalti.experiments.z_steps import forward_step, reverse_count, reverse_step
-from smalti.report.levels import fraction_figure, mse_figure, verdict_figure
+from smalti.report.levels import VERDICTS, fraction_figure, mse_figure, verdict_figure, verdict_of
 
 if TYPE_CHECKING:
     from smalti.experiments.laboratory import Laboratory
@@ -36,7 +37,7 @@ __all__ = ["DistanceToNetwork"]
 
 PROCESSES = ("forward", "reverse")
 AGAINST = ("optimal", "gaussian")  # drawn
-PAIRED = (*AGAINST, "pspc-square", "closed-form-diffusion")  # in the table: claims compare with these too
+PAIRED = (*AGAINST, "pspc-square", "pspc-flex", "closed-form-diffusion")  # in the table: claims compare with these too
 COMPOSITES = ("pspc-flex", "pspc-square")
 WEIGHTS = {
     "local-score": 0.3,
@@ -84,16 +85,19 @@ class DistanceToNetwork(Exhibit):
         table, paired = _comparisons(lab, results, counts), _paired(lab, results, counts)
         names = table.distinct("denoiser")
         labels = labels_of(lab, names)
+        floors = {process: relevance_floor(table, process) for process in PROCESSES}
         network = label_of(lab, lab.reference or "")
         pictures = [
             Picture(
                 "w6-mse",
                 mse_figure(table, labels, "process", f"MSE to {network}"),
                 f"Curves of the mean squared error to {network} over the noise level, for {len(names)} denoisers. "
-                + _nearest(table, lab),
+                + _nearest(table, lab, floors),
                 f"Mean squared error per pixel to the outputs of {network} at the {len(lab.sigmas)} noise levels of the sampler, "
                 f"forward and "
-                f"reverse process; bands: 95 % bootstrap intervals over z. {_said_of_n(table)} {_nearest(table, lab)}",
+                f"reverse process; {BANDS}. {_said_of_n(table)} {_nearest(table, lab, floors)} Errors that are apart by less than "
+                f"{100 * SHARE:g} % of {network}'s largest deviation from the optimal denoiser in that process count as alike; denoisers "
+                f"of n < {TELLING} do not take part.",
             ),
             Picture(
                 "w6-fraction",
@@ -102,16 +106,19 @@ class DistanceToNetwork(Exhibit):
                 + _explained(table, lab),
                 f"The share of {network}'s squared deviation from the optimal denoiser that a denoiser accounts for: 0 is the optimal "
                 f"denoiser, "
-                f"1 the network itself, below 0 is further from the network than optimal is (cut off at -1). {_explained(table, lab)}",
+                f"1 the network itself, below 0 is further from the network than optimal is (cut off at -1); {BANDS}. "
+                + _explained(table, lab),
             ),
             Picture(
                 "w6-paired",
-                verdict_figure(paired, labels, AGAINST),
+                verdict_figure(paired, labels, AGAINST, floors),
                 "A chart of which denoisers are nearer to the network than the optimal and the Gaussian denoiser. "
-                + _verdicts(paired, lab),
+                + _verdicts(paired, lab, floors),
                 "Paired over the same z: blue where the 95 % interval of the difference of squared errors lies below 0 (nearer to the "
                 "network), "
-                f"orange where it lies above (further), white where it holds 0, hatched where n is too small. {_verdicts(paired, lab)}",
+                f"orange where it lies above (further), grey where all of it is within {100 * SHARE:g} % of {network}'s largest "
+                f"deviation from the optimal denoiser (alike), white where it otherwise holds 0, hatched where n < {TELLING}. "
+                + _verdicts(paired, lab, floors),
             ),
         ]
         return Shown(pictures, {"w6-to-network": table, "w6-paired": paired}, _notes(lab, counts))
@@ -227,24 +234,35 @@ def _paired(lab: Laboratory, results: Results, counts: dict[str, dict[str, int]]
 
 
 def _said_of_n(table: Table) -> str:
-    counts = {name: table.where(denoiser=name)["n"][0] for name in table.distinct("denoiser")}
-    most = max(counts.values())
-    fewer = [f"{name} {n}" for name, n in counts.items() if n < most]
-    return f"n = {most} z a level" + (f"; fewer for {listed(fewer)}." if fewer else ".")
+    said = []
+    for process in table.distinct("process"):
+        part = table.where(process=process)
+        counts = {row["denoiser"]: row["n"] for row in part}
+        most = max(counts.values())
+        fewer = [f"{name} {n}" for name, n in counts.items() if n < most]
+        said.append(f"{process} n = {most} z a level" + (f" (fewer for {listed(fewer)})" if fewer else ""))
+    return f"{'; '.join(said).capitalize()}."
 
 
-def _nearest(table: Table, lab: Laboratory) -> str:
-    """Which denoiser is nearest to the network at how many levels, and what the other networks' largest error is."""
+def _nearest(table: Table, lab: Laboratory, floors: Mapping[str, float]) -> str:
+    """Which denoiser is nearest to the network at how many levels; those that are apart by no more than the floor share a
+    level, and those of few z do not take part."""
     sentences = []
     for process in table.distinct("process"):
         wins: dict[str, int] = {}
+        shared = 0
         for sigma in table.distinct("sigma"):
             rows = [row for row in table.where(process=process, sigma=sigma) if row["denoiser"] not in lab.networks]
-            best = min(rows, key=lambda row: row["mse"])["denoiser"]
-            wins[best] = wins.get(best, 0) + 1
-        told = [f"{name} at {count}" for name, count in sorted(wins.items(), key=lambda item: -item[1])]
+            rows = [row for row in rows if row["n"] >= TELLING] or rows
+            best = min(rows, key=lambda row: row["mse"])
+            if sum(row["mse"] - best["mse"] <= floors[process] for row in rows) > 1:
+                shared += 1
+            else:
+                wins[best["denoiser"]] = wins.get(best["denoiser"], 0) + 1
+        told = [f"by {name} at {count}" for name, count in sorted(wins.items(), key=lambda item: -item[1])]
+        told += [f"by several alike at {shared}"] * bool(shared)
         sentences.append(
-            f"{process.capitalize()}: of the denoisers, least error by {listed(told)} of {len(lab.sigmas)} levels."
+            f"{process.capitalize()}: of the denoisers, least error {listed(told)} of {len(lab.sigmas)} levels."
         )
     return " ".join(sentences)
 
@@ -257,6 +275,7 @@ def _explained(table: Table, lab: Laboratory) -> str:
         row = max(deviation, key=lambda row: row["mse"])
         there = {row["denoiser"]: row for row in table.where(process=process, sigma=row["sigma"])}
         denoisers = [name for name in there if name not in (*lab.networks, "optimal")]
+        denoisers = [name for name in denoisers if there[name]["n"] >= TELLING] or denoisers
         ordered = sorted(denoisers, key=lambda name: -there[name]["fraction"])
         chosen = [name for name in ordered if name == ordered[0] or name in COMPOSITES]
         chosen += [name for name in there if name in lab.networks]
@@ -272,8 +291,8 @@ def _interval(row: dict[str, Any], column: str) -> str:
     return f"{row[column]:.2f} [{row[f'{column}_low']:.2f}, {row[f'{column}_high']:.2f}]"
 
 
-def _verdicts(paired: Table, lab: Laboratory) -> str:
-    """At how many levels the composites are nearer to, and further from, the network than what they are held against."""
+def _verdicts(paired: Table, lab: Laboratory, floors: Mapping[str, float]) -> str:
+    """At how many levels the composites are nearer to, further from, and as near to the network as what they are held against."""
     names = [name for name in COMPOSITES if name in lab.denoisers]
     sentences = []
     for process in paired.distinct("process"):
@@ -281,12 +300,15 @@ def _verdicts(paired: Table, lab: Laboratory) -> str:
             told = []
             for name in names:
                 rows = paired.where(process=process, denoiser=name, against=against)
-                if len(rows):
-                    nearer = sum(row["difference_high"] < 0 for row in rows)
-                    further = sum(row["difference_low"] > 0 for row in rows)
-                    told.append(f"{name} nearer at {nearer}, further at {further}")
+                found = [verdict_of(row, floors[process]) for row in rows]
+                if rows and max(rows["n"]) < TELLING:
+                    told.append(f"{name} has too few z")
+                elif found:
+                    told.append(f"{name} " + ", ".join(f"{word} at {found.count(word)}" for word in VERDICTS[:3]))
             if told:
-                sentences.append(f"{process.capitalize()}, than {against}: {listed(told)} of {len(lab.sigmas)} levels.")
+                sentences.append(
+                    f"{process.capitalize()}, held against {against}, of {len(lab.sigmas)} levels: {'; '.join(told)}."
+                )
     return " ".join(sentences)
 
 

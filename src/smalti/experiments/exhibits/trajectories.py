@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 
-from smalti.analysis.intervals import Bootstrap
+from smalti.analysis.intervals import TELLING, Bootstrap
 from smalti.core.table import Table
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.samples import sample_counts, sample_notes, sample_step
@@ -66,7 +66,7 @@ class Trajectories(Exhibit):
                     f"Curves of the distance of each denoiser's states to the states of {reference}, over the steps. {words}",
                     f"How far trajectories from the same noise are from that of {reference}: MSE per pixel of the states, mean over n "
                     f"samples "
-                    f"({_of_n(table)}), bands: 95 % bootstrap intervals. {words}",
+                    f"({_of_n(table)}), bands: 95 % bootstrap intervals (none for n < {TELLING}). {words}",
                 )
             )
         return Shown(pictures, {"a8-trajectories": table}, sample_notes(lab))
