@@ -222,7 +222,7 @@ class _Plan(NamedTuple):
         z_step = width + sum(z_margins[1])
         z_layout = z_step, (height + sum(z_margins[0])) * z_step
         groups, penalties = [], []
-        for shifts in _by_four(height, wrap):
+        for shifts in _by_four(rows, height, wrap):
             admitted = np.stack([_admitted(rows, shift, height, wrap) for shift in shifts], 1)  # (row of z + H, q)
             used = np.flatnonzero(admitted.any(1))
             if not len(used):
@@ -263,9 +263,11 @@ class _Plan(NamedTuple):
 _plans: weakref.WeakKeyDictionary[PosteriorMeanCollection, _Plan] = weakref.WeakKeyDictionary()
 
 
-def _by_four(size: int, wrap: bool) -> list[range]:
-    """All shifts, FOUR at a time, the last ones beyond `size`; where z does not wrap, negative ones too."""
-    return [range(first, first + FOUR) for first in range(0 if wrap else -(-(size - 1) // FOUR) * -FOUR, size, FOUR)]
+def _by_four(table: np.ndarray, size: int, wrap: bool) -> list[range]:
+    """The shifts that any row is admitted to, FOUR at a time, the last ones maybe beyond; where z does not wrap, negative ones too."""
+    every = range(0 if wrap else 1 - size, size)
+    used = [shift for shift in every if _admitted(table, shift, size, wrap).any()]
+    return [range(first, first + FOUR) for first in range(used[0], used[-1] + 1, FOUR)]
 
 
 def _admitted(table: np.ndarray, shift: int, size: int, wrap: bool) -> np.ndarray:
