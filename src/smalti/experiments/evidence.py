@@ -91,7 +91,7 @@ class Setting:
     """
 
     side: int
-    networks: tuple[str, ...] = ()
+    networks: Sequence[str] = ()
     reference: str | None = None
     limited: Mapping[str, int] = field(default_factory=dict)
 
