@@ -36,12 +36,7 @@ class BoxProgram(Program):
         # from phase 1 to phase 2: which images weigh anything
         self.alive = np.full((len(self.z), len(selection)), kernels.HEAVY, np.uint8)
         self.gaps = gaps(self)
-        factors = collection.queries.factors(collection.shape)
-        assert factors is not None
-        rows, columns = (factor.numpy() for factor in factors)
-        # (flips B, K), base 2: what relative distances take from every logit, the windows' sums of |z|^2
-        squares = np.where(self.noisy[:, None, None], (self.z**2).sum(1), 0)
-        self.shifts = (rows @ squares @ columns.T).reshape(len(squares), -1) * self.scales[:, None]
+        self.shifts = self.where_relative(self.window_squares())
 
     def _arguments(self, batch: np.ndarray, chosen: np.ndarray, real: type, z: np.ndarray) -> tuple:
         """What every kernel takes first."""

@@ -12,11 +12,11 @@ import torch
 
 from smalti.engine.compiled import mask_kernels
 from smalti.engine.compiled.atoms import Atoms, grouped, make_atoms
+from smalti.engine.compiled.kernels import LOWEST_LOGIT
 from smalti.engine.compiled.normalisers import LOG2E, Normalisers
 from smalti.engine.compiled.one_pass import OnePassProgram, Running, merged
 from smalti.engine.compiled.program import Program, chunks_of, worth_float64
 from smalti.engine.compiled.replies import images_of, single_entries
-from smalti.engine.compiled.shift_kernels import LOWEST_LOGIT
 from smalti.engine.compiled.tree_program import TreeProgram, has_tree
 from smalti.engine.elements import Selection
 from smalti.engine.precision import PRODUCT_ERROR, double

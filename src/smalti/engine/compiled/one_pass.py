@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+import torch
 
 from smalti.engine.compiled.normalisers import LOG2E, Normalisers
 from smalti.engine.compiled.program import Program, worth_float64
+from smalti.engine.elements import Selection
 from smalti.engine.precision import double
 
-__all__ = ["OnePassProgram", "Running", "merged"]
+if TYPE_CHECKING:
+    from smalti.engine.collection import PosteriorMeanCollection
+
+__all__ = ["OnePassProgram", "PixelMeansProgram", "Running", "merged"]
 
 # (rows, 2 + M, K) float64: maximum of the logits, sum of 2^(logit - maximum), sums of that times M entries
 Running = np.ndarray
@@ -62,6 +69,26 @@ class OnePassProgram(Program):
     def both_phases(self) -> np.ndarray:
         found = self.posteriors()
         return self.as_images(found[:, 2:] / found[:, 1:2]) / self.unit
+
+
+class PixelMeansProgram(OnePassProgram):
+    """A window for every pixel, in row-major order, that answers with it: K = H W, M = C."""
+
+    def __init__(
+        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+    ) -> None:
+        super().__init__(collection, z, sigma, selection)
+        self.channels, self.height, self.width = collection.shape
+
+    def as_images(self, means: np.ndarray) -> np.ndarray:
+        return means.reshape(self.batch, self.channels, self.height, self.width)
+
+    def joined(self, running: Running) -> Running:
+        own = running[: self.batch]
+        if self.flips == 1:
+            return own
+        grid = running[self.batch :].reshape(*own.shape[:2], self.height, self.width)
+        return merged(own, grid[..., ::-1].reshape(own.shape))
 
 
 def merged(a: Running, b: Running) -> Running:

@@ -11,7 +11,7 @@ import torch
 from smalti.engine.compiled import kernels, pixel_kernels
 from smalti.engine.compiled.leaving_out import gaps, seeds
 from smalti.engine.compiled.memory import aligned, padded
-from smalti.engine.compiled.one_pass import OnePassProgram, Running, merged
+from smalti.engine.compiled.one_pass import PixelMeansProgram, Running
 from smalti.engine.compiled.program import chunks_of
 from smalti.engine.elements import Selection
 from smalti.engine.precision import WINDOW_ERROR
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["PixelProgram"]
 
 
-class PixelProgram(OnePassProgram):
+class PixelProgram(PixelMeansProgram):
     """See `pixel_kernels`."""
 
     relative_error = WINDOW_ERROR
@@ -33,15 +33,10 @@ class PixelProgram(OnePassProgram):
         self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
     ) -> None:
         super().__init__(collection, z, sigma, selection)
-        box, factors = collection.queries.boxes(collection.shape), collection.queries.factors(collection.shape)
+        box = collection.queries.boxes(collection.shape)
         assert box is not None
-        assert factors is not None
-        self.channels, self.height, self.width = collection.shape
         self.radius, self.plane = -box.top, padded(self.height * self.width)
-        rows, columns = (factor.numpy() for factor in factors)
-        # (B, K), base 2: what relative distances take from every logit, the windows' sums of |z|^2
-        squares = np.where(self.noisy[:, None, None], (self.z**2).sum(1), 0)[: self.batch]
-        self.shifts = (rows @ squares @ columns.T).reshape(self.batch, -1) * self.scales[: self.batch, None]
+        self.shifts = self.where_relative(self.window_squares())[: self.batch]
 
     @staticmethod
     def covers(collection: PosteriorMeanCollection) -> bool:
@@ -51,16 +46,6 @@ class PixelProgram(OnePassProgram):
         if box is None or reply != Boxes(height, width, 0, 1, 0, 1) or collection.shifts != [(0, 0)]:
             return False
         return box == Boxes(height, width, box.top, 1 - box.top, box.top, 1 - box.top)
-
-    def as_images(self, means: np.ndarray) -> np.ndarray:
-        return means.reshape(self.batch, self.channels, self.height, self.width)
-
-    def joined(self, running: Running) -> Running:
-        own = running[: self.batch]
-        if self.flips == 1:
-            return own
-        grid = running[self.batch :].reshape(*own.shape[:2], self.height, self.width)
-        return merged(own, grid[..., ::-1].reshape(own.shape))
 
     def scan(self, batch: np.ndarray, elements: np.ndarray, real: type, alive: np.ndarray) -> Running:
         doubled = np.where(self.noisy[batch], 2, 1)[:, None, None]

@@ -51,6 +51,18 @@ class Program:
         """How many bits below the best of its query a logit must lie to be left out, `elements` of them at most (see `pruning`)."""
         return min(-LOWEST, gap_bits(elements, self.collection.tolerance, self.collection.source))
 
+    def window_squares(self) -> np.ndarray:
+        """(flips B, K), base 2: the windows' sums of |z|^2 as logits, for queries that are separable."""
+        factors = self.collection.queries.factors(self.collection.shape)
+        assert factors is not None
+        rows, columns = (factor.numpy() for factor in factors)
+        sums = rows @ (self.z**2).sum(1) @ columns.T
+        return sums.reshape(len(sums), -1) * self.scales[:, None]
+
+    def where_relative(self, squares: np.ndarray) -> np.ndarray:
+        """What distances less |z|^2 take from every logit: `squares` of the z whose distances are so, else 0."""
+        return np.where(self.noisy[:, None], squares, 0)
+
     def with_flips(self, images: np.ndarray) -> np.ndarray:
         """(B, C, H, W) -> (flips B, C, H, W): the images, then their mirror images."""
         return np.concatenate([images, images[..., ::-1]]) if self.flips == 2 else images

@@ -26,10 +26,8 @@ from smalti.engine.compiled.exp2 import exp2
 from smalti.engine.compiled.kernels import padded, scratch
 from smalti.engine.compiled.shift_rows import FOUR, absorb, any_matters, partial_sums, strip_differences, strip_sums
 
-__all__ = ["LOWEST_LOGIT", "PENALTY", "shift_pass"]
+__all__ = ["shift_pass"]
 
-LOWEST_LOGIT = np.float32(-1e30)  # of what is not admitted, and of running maxima before the first
-PENALTY = np.float32(-2e30)  # so that even beside such a maximum nothing is left of a weight
 SLACK = 64  # entries that vectors may write, or read, beyond an end
 
 plain = numba.njit(nogil=True, cache=True, fastmath={"contract"})
@@ -150,11 +148,11 @@ def shift_pass(
         z_layout: integers (row, plane) of z's.
         row_groups: (G, 4) integers: first row of the windows, their number (rows below H continue from 0), the row of z's and of the
             images' canvas where the first window's box begins, for the first of FOUR shifts.
-        row_penalties: (G, rows, FOUR) float32, 0 or PENALTY.
+        row_penalties: (G, rows, FOUR) float32, 0 or NOWHERE.
         column_jobs: (J, 5) integers, one for each shift of the columns: columns [low, high) of the images' canvas that are looked at,
             whole vectors; what is to be added to a position for z's canvas; its segments [first, last).
         segments: (S, 3) integers: column of the images' canvas where the first window's box begins, windows, column of the first's state.
-        ends: (W + vectors) float32: W zeros, then PENALTY.
+        ends: (W + vectors) float32: W zeros, then NOWHERE.
         state_layout: integers (row, plane) of the states.
         gap, slack: (B,) float32: an element matters where logit + gap >= maximum * slack; bits, and 1 + a relative error.
         state: (B, (2 + C) planes) float32: running maximum; total and totals of pixels of one image. Begins with logits that were seen,

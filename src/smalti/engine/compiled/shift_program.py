@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from smalti.engine.compiled import shift_kernels
+from smalti.engine.compiled import kernels, shift_kernels
 from smalti.engine.compiled.memory import aligned, aligned_copy
 from smalti.engine.compiled.normalisers import LOG2E
-from smalti.engine.compiled.one_pass import OnePassProgram, Running, merged
+from smalti.engine.compiled.one_pass import PixelMeansProgram, Running, merged
 from smalti.engine.compiled.shift_rows import FOUR
 from smalti.engine.elements import Selection
 from smalti.engine.match import EveryPlace, SameBorderDistance
@@ -30,7 +30,7 @@ PROBE = 64  # images that tell beforehand whether float64 is needed
 VECTOR = 8  # entries that canvases are rounded up to
 
 
-class ShiftProgram(OnePassProgram):
+class ShiftProgram(PixelMeansProgram):
     """See `shift_kernels`."""
 
     relative_error = WINDOW_ERROR
@@ -41,16 +41,12 @@ class ShiftProgram(OnePassProgram):
         super().__init__(collection, z, sigma, selection)
         queries = collection.queries
         assert isinstance(queries, Centred)
-        self.channels, self.height, self.width = collection.shape
         if collection not in _plans:
             _plans[collection] = _Plan.of(collection)
         self.plan = _plans[collection]
         self.radius = queries.size // 2
-        over_rows, over_columns = (factor.numpy() for factor in queries.factors(collection.shape))
-        squares = over_rows @ (self.z**2).sum(1) @ over_columns.T
-        # (flips B, K), base 2: what relative distances take from every logit, the windows' sums of |z|^2
-        self.squares = squares.reshape(len(squares), -1) * self.scales[:, None]
-        self.shifts = np.where(self.noisy[:, None], self.squares, 0)[: self.batch]
+        self.squares = self.window_squares()
+        self.shifts = self.where_relative(self.squares)[: self.batch]
 
     @staticmethod
     def covers(collection: PosteriorMeanCollection) -> bool:
@@ -61,9 +57,6 @@ class ShiftProgram(OnePassProgram):
         if isinstance(match, SameBorderDistance):
             return not queries.wrap and (match.border is None or match.border >= queries.size // 2)
         return type(match) is EveryPlace and queries.wrap
-
-    def as_images(self, means: np.ndarray) -> np.ndarray:
-        return means.reshape(self.batch, self.channels, self.height, self.width)
 
     def posteriors(self) -> Running:
         """(B, 2 + M, K) relative to `shifts`.
@@ -111,7 +104,7 @@ class ShiftProgram(OnePassProgram):
         room = -(-size // 16) * 16 + 16  # vectors may read and write beyond the last window
         chunks = [elements[i : i + CHUNK] for i in range(0, len(elements), CHUNK)]
         ends = np.zeros(self.width + 2 * VECTOR, np.float32)
-        ends[self.width :] = shift_kernels.PENALTY
+        ends[self.width :] = kernels.NOWHERE
         compared = (CHUNK if seen is None else len(elements)) * self.height * self.width
         slack, more = self._rounding(batch, relative)
         gaps = (self.gap(compared) + 1 + more).astype(np.float32)
@@ -120,7 +113,7 @@ class ShiftProgram(OnePassProgram):
             chosen = chunks[number]
             states = [aligned((len(batch), 2 + self.channels, room), real) for real in (np.float32, np.float64)]
             for state in states:
-                state[:, 0] = shift_kernels.LOWEST_LOGIT
+                state[:, 0] = kernels.LOWEST_LOGIT
             if seen is not None:
                 grid = (seen[batch] + less).reshape(len(batch), self.height, self.width)
                 states[0][:, 0, :size] = np.concatenate([grid] * turns, 2).reshape(len(batch), -1)
@@ -183,14 +176,6 @@ class ShiftProgram(OnePassProgram):
         canvas[:, : wide[0].size] = wide.reshape(len(batch), -1)
         return canvas
 
-    def joined(self, running: Running) -> Running:
-        """(flips B, 2 + C, K) -> (B, 2 + C, K)."""
-        own = running[: self.batch]
-        if self.flips == 1:
-            return own
-        grid = running[self.batch :].reshape(*own.shape[:2], self.height, self.width)
-        return merged(own, grid[..., ::-1].reshape(own.shape))
-
 
 class _Plan(NamedTuple):
     """Which rows and columns the kernel runs over; arguments of `shift_pass`."""
@@ -231,9 +216,9 @@ class _Plan(NamedTuple):
             row = first - height  # of z, from -H on
             groups.append((row % height, last - first, row - radius + z_margins[0][0], row + shifts[0] - radius + top))
             penalties.append(admitted[first:last])
-        row_penalties = np.full((len(groups), max(map(len, penalties)), FOUR), shift_kernels.PENALTY)
+        row_penalties = np.full((len(groups), max(map(len, penalties)), FOUR), kernels.NOWHERE)
         for number, found in enumerate(penalties):
-            row_penalties[number, : len(found)] = np.where(found, 0, shift_kernels.PENALTY)
+            row_penalties[number, : len(found)] = np.where(found, 0, kernels.NOWHERE)
         jobs: list[tuple[int, ...]] = []
         segments: list[tuple[int, int, int]] = []
         for shift in range(width) if wrap else range(1 - width, width):
