@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from smalti.report.pixels import tile
+from smalti.report.pixels import tiled
 
 __all__ = ["broken", "draw_grid", "grid_figure"]
 
@@ -16,7 +16,6 @@ WIDTH = 6.4
 MARGIN = 0.1  # inches
 LARGEST = 0.75  # inches, of an image
 CHARACTER = 0.068  # inches, of a letter of the names of rows
-PAPER = 255
 
 
 def grid_figure(
@@ -68,13 +67,8 @@ def draw_grid(axes: Axes, images: np.ndarray, rows: Sequence[str], columns: Sequ
     gap = max(1, round(max(height, width) / 12))
     scale = max(1, round(48 / max(height, width)))
     down, right = (height + gap) * scale, (width + gap) * scale
-    canvas = np.full((count * down - gap * scale, wide * right - gap * scale, 3), PAPER, np.uint8)
-    for r in range(count):
-        for k in range(wide):
-            if not np.isnan(images[r, k]).any():
-                top, left = r * down, k * right
-                canvas[top : top + height * scale, left : left + width * scale] = tile(images[r, k], scale)
-    axes.imshow(canvas)
+    cells = [[None if np.isnan(image).any() else image for image in row] for row in images]
+    axes.imshow(tiled(cells, (height, width), scale, gap * scale))
     axes.grid(False)
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from smalti.core.errors import InputError
-from smalti.report.pixels import channels_note, tile
+from smalti.report.pixels import channels_note, tiled
 
 __all__ = ["image_grid"]
 
@@ -57,7 +57,8 @@ def image_grid(
     bottom = 0.05 + LINE * len(notes)
     total_height = top + len(cells) * (tall + GAP) + bottom
     figure = Figure(figsize=(total_width, total_height))
-    picture = _composed(cells, (high, wide), across, GAP / side)
+    scale = max(1, round(PIXELS / max(high, wide)))
+    picture = tiled(cells, (high, wide), scale, round(GAP / side * scale * wide))
     place = (left, bottom, across * (side + GAP) - GAP, len(cells) * (tall + GAP) - GAP)
     axes = figure.add_axes(
         (place[0] / total_width, (place[1] + GAP) / total_height, place[2] / total_width, place[3] / total_height)
@@ -75,17 +76,3 @@ def image_grid(
             0.05 / total_width, 0.03 / total_height, "\n".join(notes), fontsize=FONT, color="#555555", va="bottom"
         )
     return figure
-
-
-def _composed(cells: Sequence[Sequence[Image | None]], shape: tuple[int, int], across: int, gap: float) -> np.ndarray:
-    """All tiles in one white picture, (height, width, 3) uint8, `gap` widths of a tile apart: one image draws faster than many axes."""
-    scale = max(1, round(PIXELS / max(shape)))
-    high, wide = (scale * side for side in shape)
-    apart = round(gap * wide)
-    picture = np.full((len(cells) * (high + apart) - apart, across * (wide + apart) - apart, 3), 255, np.uint8)
-    for r, line in enumerate(cells):
-        for c, image in enumerate(line):
-            if image is not None:
-                y, x = r * (high + apart), c * (wide + apart)
-                picture[y : y + high, x : x + wide] = tile(image, scale)
-    return picture
