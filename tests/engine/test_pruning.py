@@ -17,6 +17,7 @@ from helpers import noisy, random_source
 from smalti import InputError, Source
 from smalti.engine.collection import PosteriorMeanCollection
 from smalti.engine.compiled.full_program import FullProgram
+from smalti.engine.compiled.shift_program import _Plan
 from smalti.engine.elements import Selection
 from smalti.engine.match import EveryPlace, SameBorderDistance, SamePlace
 from smalti.engine.pruning import check_tolerance, gap_bits
@@ -25,7 +26,7 @@ from smalti.engine.windows import Centred, Crops, Full, Masks
 SHAPE = (1, 3, 36)  # as wide as vectors of windows are that have their neighbours on both sides
 PIXELS = 108
 COUNT = 1200  # more than a chunk of the compiled programs
-FEW = 12  # images where all shifts of each are compared
+FEW, SOME = 12, 150  # images where all shifts of each are compared; where they are searched among
 BITS = (-10.6, -5.6, -1.0, 0.02, 1.0, 4.0)  # where the crowd lies, below the gap of all that a query compares
 FLOAT32 = 2e-5  # what float32 arithmetic may add, relative to the range
 
@@ -35,17 +36,27 @@ for row, column in np.ndindex(*SHAPE[1:]):
         if 0 <= y < SHAPE[1] and 0 <= x < SHAPE[2]:
             PLUS[row * SHAPE[2] + column, y, x] = 1
 
-# queries, responses, match, pixels of the largest windows
+# queries, responses, match, pixels of the largest windows, images
 COLLECTIONS = {
-    "full": (Full(), Full(), SamePlace, PIXELS),
-    "crops": (Crops(3), Crops(3), SamePlace, 9),
-    "centred": (Centred(3), Centred(1), SamePlace, 9),
-    "masks": (Masks(PLUS), Masks(PLUS), SamePlace, 5),
-    "masks-pixels": (Masks(PLUS), Centred(1), SamePlace, 5),
-    "els-circular": (Centred(3, wrap=True), Centred(1), EveryPlace, 9),
-    "els-aware": (Centred(3), Centred(1), SameBorderDistance, 9),
+    "full": (Full(), Full(), SamePlace, PIXELS, COUNT),
+    "crops": (Crops(3), Crops(3), SamePlace, 9, COUNT),
+    "centred": (Centred(3), Centred(1), SamePlace, 9, COUNT),
+    "masks": (Masks(PLUS), Masks(PLUS), SamePlace, 5, COUNT),
+    "masks-pixels": (Masks(PLUS), Centred(1), SamePlace, 5, COUNT),
+    "els-circular": (Centred(3, wrap=True), Centred(1), EveryPlace, 9, FEW),
+    "els-aware": (Centred(3), Centred(1), SameBorderDistance, 9, FEW),
+    "els-circular-search": (Centred(3, wrap=True), Centred(1), EveryPlace, 9, SOME),
+    "els-aware-search": (Centred(3), Centred(1), SameBorderDistance, 9, SOME),
 }
-OURS = ("full", "crops", "centred")  # at one place: what they leave out shows
+OURS = ("full", "crops", "centred", "els-circular-search", "els-aware-search")  # what they leave out shows
+
+
+@pytest.fixture(autouse=True)
+def searches(request, monkeypatch):
+    """Where a search is tested, it is always made."""
+    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    if "search" in str(parameters.get("name")):
+        monkeypatch.setattr(_Plan, "cost", 1e15)
 
 
 def _crowd(count: int, best: str, low: float, high: float, few: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -56,22 +67,27 @@ def _crowd(count: int, best: str, low: float, high: float, few: int = 1) -> tupl
     return np.where(is_few, low, high), is_few
 
 
-def _flat(values: np.ndarray, dtype: type) -> np.ndarray:
-    return np.broadcast_to(values[:, None, None, None], (len(values), *SHAPE)).astype(dtype).copy()
+def _flat(values: np.ndarray, dtype: type, name: str = "") -> np.ndarray:
+    """Flat images; where every place counts, the few are at their value in one place alone, so that their mass is not that of many."""
+    images = np.broadcast_to(values[:, None, None, None], (len(values), *SHAPE)).astype(dtype).copy()
+    if name.startswith("els"):
+        images[values == values.min(), ..., :10] = images[values == values.min(), ..., 13:] = values.max()
+    return images
 
 
 def _z(source: Source, name: str, tolerance: float, sigma: float, low: float, high: float, prior_bits: float = 0.0):
     """Flat z (one for each of BITS), for which the crowd's logits in the largest windows lie that much below the gap."""
-    _, _, match, pixels = COLLECTIONS[name]
-    elements = len(source) * (2 if source.hflip else 1) * (1 if match is SamePlace else PIXELS)
-    gap = gap_bits(elements, tolerance, source)
+    queries, responses, match, pixels, _ = COLLECTIONS[name]
+    admitted = match().admitted(queries, responses, source.shape)
+    places = 1 if admitted is None else int(admitted.sum(1).max())
+    gap = gap_bits(len(source) * (2 if source.hflip else 1) * places, tolerance, source)
     wanted = torch.tensor([gap + bits + prior_bits for bits in BITS], dtype=torch.float64)
     values = (low + high) / 2 - wanted * math.log(2) * sigma**2 / (pixels * (high - low))
     return values[:, None, None, None].expand(-1, *SHAPE).contiguous()
 
 
 def _collection(source: Source, name: str, weights=None, **options) -> PosteriorMeanCollection:
-    queries, responses, match, _ = COLLECTIONS[name]
+    queries, responses, match, *_ = COLLECTIONS[name]
     return PosteriorMeanCollection(source, queries, responses, match(weights=weights), **options)
 
 
@@ -84,7 +100,7 @@ def _errors(source: Source, name: str, z, sigma: float, tolerance: float, weight
 
 
 def _count(name: str) -> int:
-    return FEW if COLLECTIONS[name][2] is not SamePlace else COUNT
+    return COLLECTIONS[name][4]
 
 
 @pytest.mark.parametrize("name", COLLECTIONS)
@@ -92,7 +108,7 @@ def _count(name: str) -> int:
 @pytest.mark.parametrize("tolerance", [0.1, 1e-3])
 def test_a_crowd_beyond_the_gap(name, best, tolerance):
     values, _ = _crowd(_count(name), best, 0, 255)
-    source = Source(_flat(values, np.uint8))
+    source = Source(_flat(values, np.uint8, name))
     z = _z(source, name, tolerance, 0.4, -1, 1)
     error, left_out = _errors(source, name, z, 0.4, tolerance)
     assert error <= tolerance + FLOAT32 * 2
@@ -105,10 +121,10 @@ def test_a_crowd_beyond_the_gap(name, best, tolerance):
 def test_relative_distances(name):
     """At high noise, where distances are taken less |z|^2."""
     values, _ = _crowd(_count(name), "first", 0, 255)
-    source = Source(_flat(values, np.uint8))
+    source = Source(_flat(values, np.uint8, name))
     error, left_out = _errors(source, name, _z(source, name, 0.1, 3.0, -1, 1), 3.0, 0.1)
     assert error <= 0.1 + FLOAT32 * 2
-    assert name not in OURS or left_out > 0.1 / 4
+    assert name not in OURS or left_out > (1e-3 if "search" in name else 0.1 / 4)  # noisy z are not searched for
 
 
 @pytest.mark.parametrize("name", COLLECTIONS)
@@ -117,19 +133,19 @@ def test_near_ties_and_flips(name, hflip):
     """Many best images, that nearly tie, and a crowd whose pixels differ too; flips are other images."""
     rng = np.random.default_rng(0)
     values, is_few = _crowd(_count(name), "first", 0, 255, few=20)
-    images = _flat(values, np.int64)
+    images = _flat(values, np.int64, name)
     images += np.where(is_few[:, None, None, None], 1, -1) * rng.integers(0, 3, images.shape)
     source = Source(images.astype(np.uint8), hflip=hflip)
     error, left_out = _errors(source, name, _z(source, name, 0.1, 0.4, -1, 1), 0.4, 0.1)
     assert error <= 0.1 + FLOAT32 * 2
-    assert name not in OURS or left_out > 1e-3
+    assert name not in OURS or left_out > 5e-4
 
 
 @pytest.mark.parametrize("name", COLLECTIONS)
 @pytest.mark.parametrize(("low", "high"), [(5.0, 6.0), (-6.0, -5.0), (-40.0, 60.0)])
 def test_ranges_of_float_sources(name, low, high):
     values, _ = _crowd(_count(name), "first", low, high)
-    source = Source(_flat(values, np.float32))
+    source = Source(_flat(values, np.float32, name))
     sigma = 0.4 * (high - low)
     error, left_out = _errors(source, name, _z(source, name, 0.1, sigma, low, high), sigma, 0.1)
     assert error <= 0.1 + FLOAT32 * max(high - low, abs(low), abs(high))
@@ -140,7 +156,7 @@ def test_ranges_of_float_sources(name, low, high):
 def test_small_priors_of_the_best(name):
     """The best images have a prior of 2^-40; a gap of distances alone would be wrong."""
     values, is_few = _crowd(_count(name), "first", 0, 255)
-    source = Source(_flat(values, np.uint8))
+    source = Source(_flat(values, np.uint8, name))
     weights = torch.from_numpy(np.where(is_few, 2.0**-40, 1.0))
     z = _z(source, name, 0.1, 0.4, -1, 1, prior_bits=40)
     error, left_out = _errors(source, name, z, 0.4, 0.1, weights)
@@ -152,7 +168,7 @@ def test_small_priors_of_the_best(name):
 def test_parts_keep_the_bound_together(name):
     count = _count(name)
     values, _ = _crowd(count, "first", 0, 255)
-    source = Source(_flat(values, np.uint8))
+    source = Source(_flat(values, np.uint8, name))
     z = _z(source, name, 0.1, 0.4, -1, 1)
     expected = _collection(source, name, backend="reference")(z, 0.4)
     pruned = _collection(source, name, tolerance=0.1)

@@ -11,7 +11,7 @@ from smalti.engine.elements import stored, units
 from smalti.engine.threads import in_order
 from smalti.source import Source
 
-__all__ = ["nearest"]
+__all__ = ["nearest", "rough_distances"]
 
 CHUNK = 1024  # images
 SLACK = 1e-5  # relative: float32 distances within this of the k-th smallest are computed again in float64
@@ -43,7 +43,7 @@ def nearest(
     views = [points]
     if source.hflip:
         views.append(x.detach().to("cpu", torch.float64).flip(-1).flatten(1))
-    rough = _distances(source, views, indices)
+    rough = rough_distances(source, views, indices)
     found, distances = [], []
     for b in range(len(points)):
         limit = np.partition(rough[b], k - 1)[k - 1] * (1 + SLACK) + 1e-12
@@ -56,7 +56,7 @@ def nearest(
     return torch.stack(found), torch.stack(distances)
 
 
-def _distances(source: Source, views: list[torch.Tensor], indices: np.ndarray) -> np.ndarray:
+def rough_distances(source: Source, views: list[torch.Tensor], indices: np.ndarray) -> np.ndarray:
     """(B, len(indices)) float64, summed in float32 tiles; the smaller over the views."""
     from smalti.engine.compiled import kernels
 

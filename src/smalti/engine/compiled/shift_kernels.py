@@ -24,6 +24,7 @@ import numpy as np
 
 from smalti.engine.compiled.exp2 import exp2
 from smalti.engine.compiled.kernels import padded, scratch
+from smalti.engine.compiled.search_kernels import absorb_one
 from smalti.engine.compiled.shift_rows import FOUR, absorb, any_matters, partial_sums, strip_differences, strip_sums
 
 __all__ = ["shift_pass"]
@@ -48,23 +49,6 @@ def _load(image: Any, offset: Any, layout: Any, out: Any) -> None:
                 value = real(pixels[x]) - offset
                 row[x] = value
                 squares[x] = value * value + (squares[x] if c > 0 else real(0))
-
-
-@plain
-def _absorb_one(
-    state: Any, at: int, state_plane: int, logit: Any, x: Any, pixel: int, x_plane: int, channels: int
-) -> None:
-    """One logit and its pixel into a running posterior mean, float64."""
-    before = state[at]
-    if logit > before:
-        shrink = exp2(np.float32(before - logit))
-        state[at] = logit
-        for row in range(1, 2 + channels):
-            state[at + row * state_plane] *= shrink
-    mass = np.float64(exp2(np.float32(logit - state[at])))
-    state[at + state_plane] += mass
-    for c in range(channels):
-        state[at + (2 + c) * state_plane] += mass * x[pixel + c * x_plane]
 
 
 @plain
@@ -262,7 +246,7 @@ def shift_pass(
                                         )
                                         logit = log_priors[j] - scales[b] * distance
                                         pixel_at = pixel + begin + i + q * step
-                                        _absorb_one(
+                                        absorb_one(
                                             exact_state[b], at, state_plane, logit, x, pixel_at, plane, channels
                                         )
                                         state[b, at] = max(state[b, at], np.float32(logit))

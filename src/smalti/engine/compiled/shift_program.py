@@ -12,6 +12,7 @@ from smalti.engine.compiled import kernels, shift_kernels
 from smalti.engine.compiled.memory import aligned, aligned_copy
 from smalti.engine.compiled.normalisers import LOG2E
 from smalti.engine.compiled.one_pass import PixelMeansProgram, Running, merged
+from smalti.engine.compiled.search import SearchPlan, searched
 from smalti.engine.compiled.shift_rows import FOUR
 from smalti.engine.elements import Selection
 from smalti.engine.match import EveryPlace, SameBorderDistance
@@ -28,6 +29,8 @@ __all__ = ["ShiftProgram"]
 CHUNK = 64  # images; each takes as long as a thousand at one place
 PROBE = 64  # images that tell beforehand whether float64 is needed
 VECTOR = 8  # entries that canvases are rounded up to
+DIRECTIONS = 32  # images that the directions of sketches are made for
+COST = 0.26  # nanoseconds, see `_Plan.cost`; measured on two threads of one core of a Zen 4
 
 
 class ShiftProgram(PixelMeansProgram):
@@ -67,19 +70,33 @@ class ShiftProgram(PixelMeansProgram):
         if self._found is None:
             everyone, everything = np.arange(len(self.z)), np.arange(len(self.selection))
             some = everything[:: max(1, len(everything) // PROBE)]
-            exact, seen = everyone < 0, None
+            exact, left, seen = everyone < 0, everyone >= 0, None
+            running: Running = np.empty((len(self.z), 2 + self.channels, self.height * self.width))
             if len(some) < len(everything):
                 found = self._scan(everyone, some, False)
-                exact, seen = self._needed(found), found[:, 0] - np.abs(found[:, 0]) * 4 * self.relative_error
-            running: Running = np.empty((len(self.z), 2 + self.channels, self.height * self.width))
-            for chosen in (~exact, exact):
+                factor, more = self._rounding(everyone, self.noisy)
+                off = np.abs(found[:, 0]) * (factor - 1)[:, None] + more[:, None]
+                exact, seen = self._needed(found), found[:, 0] - off
+                for row, result in self._searched(everyone[~self.noisy], seen).items():
+                    running[row], left[row] = result, False
+            for chosen in (left & ~exact, left & exact):
                 if chosen.any():
                     running[chosen] = self._scan(everyone[chosen], everything, bool(exact[chosen][0]), seen)
-            late = self._needed(running) & ~exact
+            late = self._needed(running) & left & ~exact
             if late.any():
                 running[late] = self._scan(everyone[late], everything, True, seen)
             self._found = self.joined(running)
         return self._found
+
+    def _searched(self, batch: np.ndarray, seen: np.ndarray) -> dict[int, np.ndarray]:
+        """(2 + C, K) for each of `batch` whose elements that matter are better looked for one by one than among all distances."""
+        if not len(batch):
+            return {}
+        if self.collection not in _search_plans:
+            some = self.images[:: max(1, len(self.images) // DIRECTIONS)].reshape(-1, *self.collection.shape)
+            centred = some.astype(np.float64) - self.offset
+            _search_plans[self.collection] = SearchPlan.of(self.collection, 2 * self.radius + 1, self.plan.wrap, centred)
+        return searched(self, _search_plans[self.collection], batch, seen[batch], self.plan.cost)
 
     def _needed(self, running: Running) -> np.ndarray:
         """(flips B,) bool: which z, with their flips, need float64."""
@@ -105,7 +122,7 @@ class ShiftProgram(PixelMeansProgram):
         chunks = [elements[i : i + CHUNK] for i in range(0, len(elements), CHUNK)]
         ends = np.zeros(self.width + 2 * VECTOR, np.float32)
         ends[self.width :] = kernels.NOWHERE
-        compared = (CHUNK if seen is None else len(elements)) * self.height * self.width
+        compared = (CHUNK if seen is None else len(elements)) * plan.places
         slack, more = self._rounding(batch, relative)
         gaps = (self.gap(compared) + 1 + more).astype(np.float32)
 
@@ -181,6 +198,7 @@ class _Plan(NamedTuple):
     """Which rows and columns the kernel runs over; arguments of `shift_pass`."""
 
     wrap: bool
+    places: int  # of an image that a window may be compared with, at most
     z_margins: tuple[tuple[int, int], tuple[int, int]]
     x_layout: tuple[int, ...]
     z_layout: tuple[int, int]
@@ -188,6 +206,14 @@ class _Plan(NamedTuple):
     row_penalties: np.ndarray
     column_jobs: np.ndarray
     segments: np.ndarray
+
+    @property
+    def cost(self) -> float:
+        """Nanoseconds an image takes one thread: for each difference, and for each window, whole vectors of them."""
+        rows, side = self.row_groups[:, 1], 2 * self.x_layout[2] + 1
+        differences = (rows + side - 1).sum() * (self.column_jobs[:, 1] - self.column_jobs[:, 0]).sum()
+        windows = rows.sum() * (-(-self.segments[:, 1] // (2 * VECTOR)) * 2 * VECTOR).sum()
+        return COST * FOUR * float(differences + windows)
 
     @staticmethod
     def of(collection: PosteriorMeanCollection) -> _Plan:
@@ -235,6 +261,7 @@ class _Plan(NamedTuple):
             jobs.append((low, high, z_margins[1][0] - across - shift, before, len(segments)))
         return _Plan(
             wrap,
+            int(collection.admitted.sum(1).max()),
             z_margins,
             x_layout,
             z_layout,
@@ -246,6 +273,7 @@ class _Plan(NamedTuple):
 
 
 _plans: weakref.WeakKeyDictionary[PosteriorMeanCollection, _Plan] = weakref.WeakKeyDictionary()
+_search_plans: weakref.WeakKeyDictionary[PosteriorMeanCollection, SearchPlan] = weakref.WeakKeyDictionary()
 
 
 def _by_four(table: np.ndarray, size: int, wrap: bool) -> list[range]:
