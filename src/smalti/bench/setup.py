@@ -13,6 +13,7 @@ from smalti.bench.measurement import best
 from smalti.core.schedule import edm_sigmas
 from smalti.denoisers.gaussian import Gaussian
 from smalti.denoisers.pspc import TABLE_1
+from smalti.engine.compiled.sketch_rows import COARSE
 from smalti.source import Source
 
 __all__ = ["BATCH", "Setup", "evenly", "table_1_sigma"]
@@ -84,6 +85,10 @@ class Setup:
     def floor_of_pairs(self, side: int, pairs: int) -> float:
         """Arithmetic bound of one query of a local score machine that compares `pairs` windows and places for each image, seconds."""
         return len(self.source) * pairs * operations_of_a_pair(self.source.shape[0], side) / self.rate
+
+    def floor_of_search(self, pairs: int) -> float:
+        """The same where only sketches are compared (see `smalti.engine.compiled.sketches`); subtractions run beside multiplications."""
+        return len(self.source) * pairs * COARSE / self.rate
 
 
 def evenly(count: int, total: int) -> np.ndarray:

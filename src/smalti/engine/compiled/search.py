@@ -34,7 +34,10 @@ LANES = VECTOR // 4
 CHUNK = 64  # images
 TRIAL = 8  # images that the first estimate is made on
 NEAREST = 2  # images for each z that are looked at first
-HOPEFUL, PATIENCE = 2.0, 1 / 32  # a search that costs up to so many times more may go on for this share of the images: best logits rise
+HOPEFUL, PATIENCE = (
+    2.0,
+    1 / 32,
+)  # a search that costs up to so many times more may go on for this share of the images: best logits rise
 EVERYTHING = 2**62  # pairs that may be left
 ROUNDED = 2.0**-6  # bits: more than float64 logits are off
 # nanoseconds, measured on two threads of one core of a Zen 4: for a multiplication of the sketches' filters; for a pair of short and of
@@ -171,7 +174,8 @@ class Search:
             short[row, :known], long[row, :, : len(found)] = found[:known], found.T
             for sketch, few in ((short[row, -1], found[:known]), (long[row, :, -1], found)):
                 sketch[:] = np.sqrt(np.maximum(squares - (few**2).sum(0), 0))
-        return *(aligned_copy(each.reshape(count, -1), np.float32) for each in (short, long)), norms
+        flat = [aligned_copy(each.reshape(count, -1), np.float32) for each in (short, long)]
+        return flat[0], flat[1], norms
 
     def __call__(self, elements: np.ndarray, seen: np.ndarray, most: int = EVERYTHING) -> tuple[Running, np.ndarray]:
         """One pass over `elements` of the selection.

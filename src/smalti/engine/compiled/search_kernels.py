@@ -87,7 +87,7 @@ def _sketch(
 ) -> None:
     """The coordinates of an image's windows, (F, places), and their |x|^2; `along` and `line` are scratch."""
     _, _, _, step, plane = layout
-    height, width, rows, columns = grid
+    height, width, _, columns = grid
     ones = np.ones((1, filters.shape[1]))
     for y in range(height):
         line[:] = 0
@@ -194,7 +194,7 @@ def search_pass(
         state: (B, K (2 + C)) float64: each query's maximum, total, totals of pixels: the result. Begins at LOWEST_LOGIT, 0, 0.
         left: (B, 3) int64: pairs that were left after short sketches, after long ones, that mattered; is added to.
     """
-    height, width, margin, step, plane = layout
+    _, _, _, step, plane = layout
     tall, wide, _, columns = grid
     channels, side = images.shape[1], filters.shape[1]
     places, entry_count, slot_count = grid[2] * grid[3], entries.shape[0], slots.shape[0]

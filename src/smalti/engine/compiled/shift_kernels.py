@@ -246,9 +246,7 @@ def shift_pass(
                                         )
                                         logit = log_priors[j] - scales[b] * distance
                                         pixel_at = pixel + begin + i + q * step
-                                        absorb_one(
-                                            exact_state[b], at, state_plane, logit, x, pixel_at, plane, channels
-                                        )
+                                        absorb_one(exact_state[b], at, state_plane, logit, x, pixel_at, plane, channels)
                                         state[b, at] = max(state[b, at], np.float32(logit))
                                 continue
                             absorb(

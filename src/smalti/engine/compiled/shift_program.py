@@ -95,7 +95,9 @@ class ShiftProgram(PixelMeansProgram):
         if self.collection not in _search_plans:
             some = self.images[:: max(1, len(self.images) // DIRECTIONS)].reshape(-1, *self.collection.shape)
             centred = some.astype(np.float64) - self.offset
-            _search_plans[self.collection] = SearchPlan.of(self.collection, 2 * self.radius + 1, self.plan.wrap, centred)
+            _search_plans[self.collection] = SearchPlan.of(
+                self.collection, 2 * self.radius + 1, self.plan.wrap, centred
+            )
         return searched(self, _search_plans[self.collection], batch, seen[batch], self.plan.cost)
 
     def _needed(self, running: Running) -> np.ndarray:
