@@ -724,15 +724,11 @@ def _add_four(out: Any, x0: Any, x1: Any, x2: Any, x3: Any, w0: Any, w1: Any, w2
 
 
 @plain
-def _add_four_stored(
-    out: Any, offset: Any, x0: Any, x1: Any, x2: Any, x3: Any, w0: Any, w1: Any, w2: Any, w3: Any
-) -> None:
-    """`_add_four` of stored pixels."""
+def _add_stored(out: Any, offset: Any, image: Any, w: Any) -> None:
+    """out += w (image - offset). One image after another: memory is read ahead, which several at a time would disturb."""
     real = type(offset)
     for i in range(out.shape[0]):
-        a = w0 * (real(x0[i]) - offset) + w1 * (real(x1[i]) - offset)
-        b = w2 * (real(x2[i]) - offset) + w3 * (real(x3[i]) - offset)
-        out[i] += a + b
+        out[i] += w * (real(image[i]) - offset)
 
 
 @plain
@@ -746,6 +742,11 @@ def full_numerator(images: Any, offset: Any, elements: Any, weights: Any, numera
         numerator: (B, D) real, result, in stored units.
     """
     batch, dimension = numerator.shape
+    if batch == 1:
+        for j in range(elements.shape[0]):
+            if weights[0, j] > 0:
+                _add_stored(numerator[0], offset, images[elements[j]], weights[0, j])
+        return
     kept = np.empty(4, np.int64)
     x = np.zeros((4, TILE), numerator.dtype)
     j = 0
@@ -761,20 +762,6 @@ def full_numerator(images: Any, offset: Any, elements: Any, weights: Any, numera
             j += 1
         if found == 0:
             break
-        if batch == 1 and found == 4:
-            _add_four_stored(
-                numerator[0],
-                offset,
-                images[elements[kept[0]]],
-                images[elements[kept[1]]],
-                images[elements[kept[2]]],
-                images[elements[kept[3]]],
-                weights[0, kept[0]],
-                weights[0, kept[1]],
-                weights[0, kept[2]],
-                weights[0, kept[3]],
-            )
-            continue
         for start in range(0, dimension, TILE):
             stop = min(start + TILE, dimension)
             for f in range(found):
