@@ -66,5 +66,6 @@ def from_os_error(error: OSError, doing: str) -> SmaltiError:
 
 def did_you_mean(wrong: str, names: Iterable[str]) -> str:
     """The end of a message about an unknown name: "; did you mean 'x'?", or nothing where no name is near."""
-    near = difflib.get_close_matches(wrong, list(names), 1, 0.4)
+    names = list(names)
+    near = difflib.get_close_matches(wrong, names, 1) or [name for name in names if len(wrong) > 1 and wrong in name]
     return f"; did you mean {near[0]!r}?" if near else ""

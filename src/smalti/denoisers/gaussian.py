@@ -15,15 +15,13 @@ import torch
 
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
-from smalti.core.progress import progress
 from smalti.core.validation import check_integer
-from smalti.denoisers.base import check_source, images_of_class
-from smalti.engine.elements import stored
+from smalti.denoisers.base import check_source
+from smalti.denoisers.spectra import Spectrum, spectrum
 from smalti.source import Source
 
 __all__ = ["Gaussian"]
 
-BLOCK = 2048  # images
 PIXELS = 64  # whose derivatives are given together
 EPSILON = 2.0**-52
 CONSTANT = 1e-12  # variance, relative to the largest eigenvalue; one grey level in one of 100,000 images of 3 x 32 x 32 has more
@@ -36,7 +34,8 @@ class Gaussian(Denoiser):
         source: the training images.
         rank: number of eigendirections kept, 1 <= rank <= C H W; all by default.
 
-    The moments and eigenvectors are computed on the first call (per class where labels are given) and kept.
+    The moments and eigenvectors are computed on the first call (per class where labels are given) and kept, those of large images on
+    disk too (see `smalti.denoisers.spectra`).
 
     Raises:
         InputError: a rank out of range.
@@ -56,7 +55,7 @@ class Gaussian(Denoiser):
         dimension = int(np.prod(self.shape))
         if rank is not None and not 1 <= check_integer("the rank", rank) <= dimension:
             raise InputError(f"the rank must be from 1 to C H W = {dimension}, not {rank}")
-        self._spectra: dict[int | None, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+        self._spectra: dict[int | None, Spectrum] = {}
 
     def denoise(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         out = torch.empty(z.shape, dtype=torch.float64, device=z.device)
@@ -87,13 +86,12 @@ class Gaussian(Denoiser):
                 rows.append(product.reshape(len(some), channels, *self.shape))
             yield torch.stack(rows)
 
-    def spectrum(self, label: int | None = None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def spectrum(self, label: int | None = None) -> Spectrum:
         """Mean (D,), eigenvalues (r,) largest first, eigenvectors (D, r) of the source or one of its classes; float64, D = C H W."""
         if label not in self._spectra:
-            mean, covariance = self._moments(label)
-            values, vectors = torch.linalg.eigh(covariance)
+            mean, values, vectors = spectrum(self.source, label)
             rank = len(values) if self.rank is None else self.rank
-            self._spectra[label] = mean, values.flip(0)[:rank].clamp(min=0), vectors.flip(1)[:, :rank].contiguous()
+            self._spectra[label] = Spectrum(mean, values[:rank], vectors[:, :rank].contiguous())
         return self._spectra[label]
 
     def filter_factor(self, sigma: float, label: int | None = None) -> torch.Tensor:
@@ -107,28 +105,3 @@ class Gaussian(Denoiser):
         values = torch.where(values > len(vectors) * EPSILON * largest, values, 0)
         varies = vectors.square() @ values > CONSTANT * largest
         return vectors * (values / (values + sigma**2)).sqrt() * varies[:, None]
-
-    def _moments(self, label: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-        indices = images_of_class(self.source, label)
-        count = len(indices) * (2 if self.source.hflip else 1)
-        dimension = int(np.prod(self.shape))
-        mean = torch.zeros(dimension, dtype=torch.float64)
-        covariance = torch.zeros(dimension, dimension, dtype=torch.float64)
-        with progress("mean and covariance of the images", 2 * count) as advance:
-            for rows in self._rows(indices):
-                mean += rows.sum(0)
-                advance(len(rows))
-            mean /= count
-            for rows in self._rows(indices):
-                centred = rows - mean
-                covariance.addmm_(centred.T, centred)
-                advance(len(rows))
-        return mean, covariance / count
-
-    def _rows(self, indices: np.ndarray):  # type: ignore[no-untyped-def]
-        """Blocks of images, and of their flips where the source has them, (n, D) float64."""
-        for start in range(0, len(indices), BLOCK):
-            images = stored(self.source.images, indices[start : start + BLOCK], torch.float64, torch.device("cpu"))
-            yield images.flatten(1)
-            if self.source.hflip:
-                yield images.flip(-1).flatten(1)

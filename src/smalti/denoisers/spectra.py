@@ -1,0 +1,121 @@
+"""Mean, eigenvalues and eigenvectors of a source's covariance; those of large images are kept on disk beside the decoded data.
+
+Decomposing 3072 x 3072 numbers takes half a minute, and Gaussian, PSPCFlex and PCALocality all begin with it. A file is named by a hash of
+the images (`Source.fingerprint`), of whether their flips count, and of the class; it is complete or absent, and one that is damaged is made
+again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from smalti.core.errors import SmaltiError
+from smalti.core.files import atomic_write, read_floats
+from smalti.core.progress import progress
+from smalti.denoisers.base import images_of_class
+from smalti.engine.elements import stored
+from smalti.source import Source
+from smalti.source.cache import cache_root
+
+__all__ = ["Spectrum", "spectrum"]
+
+FORMAT = 1
+KEPT = 512  # entries of an image from which on its spectrum is kept; smaller ones take less than a tenth of a second
+BLOCK = 2048  # images
+ORTHONORMAL = 1e-9  # how far the length of a stored eigenvector may be from 1
+
+
+class Spectrum(NamedTuple):
+    """S = V diag(lambda) V^T, the population covariance: mean (D,), lambda (D,) largest first, V (D, D); float64."""
+
+    mean: torch.Tensor
+    values: torch.Tensor
+    vectors: torch.Tensor
+
+
+def spectrum(source: Source, label: int | None = None) -> Spectrum:
+    """The spectrum of all images, or of one class, with their flips where the source has them; D = C H W."""
+    dimension = int(np.prod(source.shape))
+    path = _path(source, label) if dimension >= KEPT else None
+    found = None if path is None else _load(path, dimension)
+    if found is None:
+        found = _computed(source, label)
+        if path is not None:
+            _keep(path, found)
+    return found
+
+
+def _computed(source: Source, label: int | None) -> Spectrum:
+    mean, covariance = _moments(source, label)
+    size = len(mean)
+    with progress(f"eigenvectors of {size} x {size} covariances", 1) as advance:
+        values, vectors = torch.linalg.eigh(covariance)
+        advance(1)
+    return Spectrum(mean, values.flip(0).clamp(min=0), vectors.flip(1).contiguous())
+
+
+def _moments(source: Source, label: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+    indices = images_of_class(source, label)
+    count = len(indices) * (2 if source.hflip else 1)
+    dimension = int(np.prod(source.shape))
+    mean = torch.zeros(dimension, dtype=torch.float64)
+    covariance = torch.zeros(dimension, dimension, dtype=torch.float64)
+    with progress("mean and covariance of the images", 2 * count) as advance:
+        for rows in _rows(source, indices):
+            mean += rows.sum(0)
+            advance(len(rows))
+        mean /= count
+        for rows in _rows(source, indices):
+            centred = rows - mean
+            covariance.addmm_(centred.T, centred)
+            advance(len(rows))
+    return mean, covariance / count
+
+
+def _rows(source: Source, indices: np.ndarray) -> Iterator[torch.Tensor]:
+    """Blocks of images, and of their flips where the source has them, (n, D) float64."""
+    for start in range(0, len(indices), BLOCK):
+        images = stored(source.images, indices[start : start + BLOCK], torch.float64, torch.device("cpu"))
+        yield images.flatten(1)
+        if source.hflip:
+            yield images.flip(-1).flatten(1)
+
+
+def _path(source: Source, label: int | None) -> Path:
+    what = {"format": FORMAT, "images": source.fingerprint(), "hflip": source.hflip, "label": label}
+    return cache_root() / f"spectrum-{hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()}.npy"
+
+
+def _load(path: Path, dimension: int) -> Spectrum | None:
+    """What a file holds, (2 + D, D): mean, eigenvalues, eigenvectors; None where there is none or it is damaged."""
+    if not path.exists():
+        return None
+    with contextlib.suppress(SmaltiError):
+        rows = read_floats(path, memory_map=True)
+        if rows.shape == (2 + dimension, dimension) and rows.dtype == np.float64:
+            mean, values, vectors = (torch.from_numpy(np.array(part)) for part in (rows[0], rows[1], rows[2:]))
+            right = bool(mean.isfinite().all() and (values.diff() <= 0).all() and values[-1] >= 0)
+            if right and bool(((vectors.square().sum(0) - 1).abs() < ORTHONORMAL).all()):
+                return Spectrum(mean, values, vectors)
+    return None
+
+
+def _keep(path: Path, found: Spectrum) -> None:
+    try:
+        with atomic_write(path) as file:
+            np.save(file, torch.cat([found.mean[None], found.values[None], found.vectors]).numpy(), allow_pickle=False)
+    except SmaltiError as error:
+        warnings.warn(
+            f"the eigenvectors of the images are not kept in {path.parent} ({error}); they are computed again next time; "
+            "set SMALTI_CACHE to a folder that can be written and has room",
+            stacklevel=2,
+        )
