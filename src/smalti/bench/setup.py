@@ -59,6 +59,11 @@ class Setup:
         """The images that ours is timed on where the whole source takes too long."""
         return self.source.subset(evenly(OURS_OF_SHIFTS, len(self.source)))
 
+    @cached_property
+    def others(self) -> Source:
+        """All images but the first, of which one noisy z is made."""
+        return self.source.subset(np.arange(1, len(self.source)))
+
     def wiener(self, sigma: float) -> torch.Tensor:
         """|F|, F = S (S + sigma^2 I)^-1 with the covariance S of the whole source: (D, D) float64. The first call takes half a minute."""
         if sigma not in self._filters:

@@ -25,6 +25,7 @@ from smalti.engine.compiled.sketch_rows import COARSE, FINE, QUERIES, sketch_dis
 __all__ = ["absorb_one", "search_pass"]
 
 FAR = 1e18  # a number of a sketch that is near nothing
+DEAR = 4  # pairs that are compared by long sketches in the time that one that matters takes
 SMALL = 5  # side of windows that float64 takes hardly longer for than float32
 SLACK = 64  # entries that vectors may read beyond an end
 
@@ -189,7 +190,7 @@ def search_pass(
         gaps: (B,) float64 bits: what lies further below the best is left out.
         roundings: (B, 2): how far a computed sketch or window may lie from the exact one, as a distance; and 1 + the relative error of a
             sum of squares.
-        most: pairs; a z that more than these are left for after short sketches is given up.
+        most: pairs; a z that more than these are left for after short sketches is given up, one that matters counting as DEAR more.
         best: (B, K) float64: the largest logits seen so far; rises.
         state: (B, K (2 + C)) float64: each query's maximum, total, totals of pixels: the result. Begins at LOWEST_LOGIT, 0, 0.
         left: (B, 3) int64: pairs that were left after short sketches, after long ones, that mattered; is added to.
@@ -212,8 +213,6 @@ def search_pass(
         _sketch(x, layout, grid, filters, axes, passes, directions, along, line, coordinates, squares)
         _arrange(coordinates, squares, entries, coarse, long)
         for b in range(state.shape[0]):
-            if left[b, 0] > most:
-                continue
             for slot in range(slot_count):
                 if slots[slot] >= 0:
                     square = (log_priors[j] - best[b, slots[slot]] + gaps[b]) / scales[b]
@@ -222,6 +221,8 @@ def search_pass(
             for m in range(classes.shape[0]):
                 first, entry_number, low, high = classes[m]
                 for four in range(low, high, QUERIES):
+                    if left[b, 0] + DEAR * left[b, 2] > most:
+                        break
                     number = survivors(
                         coarse, first, entry_count, entry_number, coarse_z[b], four, slot_count, limits, found
                     )

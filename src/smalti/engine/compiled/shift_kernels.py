@@ -25,7 +25,15 @@ import numpy as np
 from smalti.engine.compiled.exp2 import exp2
 from smalti.engine.compiled.kernels import padded, scratch
 from smalti.engine.compiled.search_kernels import absorb_one
-from smalti.engine.compiled.shift_rows import FOUR, absorb, any_matters, partial_sums, strip_differences, strip_sums
+from smalti.engine.compiled.shift_rows import (
+    FOUR,
+    absorb,
+    any_matters,
+    partial_sums,
+    strip_differences,
+    strip_gaps,
+    strip_sums,
+)
 
 __all__ = ["shift_pass"]
 
@@ -167,6 +175,7 @@ def shift_pass(
         log_prior = np.float32(log_priors[j])
         for b in range(z.shape[0]):
             scale = np.float32(scales[b])
+            running = relative[b] and not exact
             for job in range(column_jobs.shape[0]):
                 low, high, across, first, last = column_jobs[job]
                 breadth = high - low
@@ -185,11 +194,15 @@ def shift_pass(
                             z_plane,
                             channels,
                             relative[b],
+                            running,
                             tall,
                             strip,
                             quarter,
                         )
-                        strip_sums(strip, quarter, FOUR * quarter, side, rows, tape, column - low, breadth, sums)
+                        if running:
+                            strip_gaps(strip, quarter, side, rows, tape, column - low, breadth, sums)
+                        else:
+                            strip_sums(strip, quarter, FOUR * quarter, side, rows, tape, column - low, breadth, sums)
                     parts = 0
                     if part > 1:
                         parts = FOUR * sums

@@ -74,7 +74,7 @@ class ShiftProgram(PixelMeansProgram):
             running: Running = np.empty((len(self.z), 2 + self.channels, self.height * self.width))
             if len(some) < len(everything):
                 found = self._scan(everyone, some, False)
-                factor, more = self._rounding(everyone, self.noisy)
+                factor, more = self._rounding(everyone, self.noisy, False)
                 off = np.abs(found[:, 0]) * (factor - 1)[:, None] + more[:, None]
                 exact, seen = self._needed(found), found[:, 0] - off
                 for row, result in self._searched(everyone[~self.noisy], seen).items():
@@ -125,7 +125,7 @@ class ShiftProgram(PixelMeansProgram):
         ends = np.zeros(self.width + 2 * VECTOR, np.float32)
         ends[self.width :] = kernels.NOWHERE
         compared = (CHUNK if seen is None else len(elements)) * plan.places
-        slack, more = self._rounding(batch, relative)
+        slack, more = self._rounding(batch, relative, exact)
         gaps = (self.gap(compared) + 1 + more).astype(np.float32)
 
         def work(number: int) -> np.ndarray:
@@ -170,21 +170,22 @@ class ShiftProgram(PixelMeansProgram):
         total[:, 0] -= less
         return total
 
-    def _rounding(self, batch: np.ndarray, relative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """How far float32 logits may be off, as (factors, bits), each (rows,): a logit l is at most |l| (factor - 1) + bits off.
+    def _rounding(self, batch: np.ndarray, relative: np.ndarray, exact: bool) -> tuple[np.ndarray, np.ndarray]:
+        """How far float32 logits of a scan may be off, as (factors, bits), each (rows,): a logit l is at most |l| (factor - 1) + bits off.
 
         A sum of terms is at most (number of additions on the way) 2^-24 times the sum of their magnitudes off: for squared differences
-        that is the distance itself, for products at most p^2 sum_c (max |x|^2 + max |x| max |2 z|).
+        that is the distance itself, for products at most p^2 sum_c (max |x|^2 + max |x| max |2 z|); where they are gaps of running
+        sums (not `exact`), two of as many rows as a strip has.
         """
         side = 2 * self.radius + 1
-        additions = (
-            2 * side + 10
-        )  # of channels, rows, columns and to the logit; twice for the maximum that it is compared with
+        tall = side if exact else 2 * (int(self.plan.row_groups[:, 1].max()) + side)
+        additions = 2 * side + 10  # of channels, rows, columns and to the logit
         largest = self.offset if self.images.dtype == np.uint8 else extent(self.collection.source)
-        terms = side**2 * self.channels * (largest**2 + 2 * largest * np.abs(self.z[batch]).max((1, 2, 3)))
+        terms = side * tall * self.channels * (largest**2 + 2 * largest * np.abs(self.z[batch]).max((1, 2, 3)))
+        # twice, for the maximum that a logit is compared with
         return (
             np.where(relative, 1, 1 + 2 * additions * 2.0**-24),
-            np.where(relative, 2 * additions * 2.0**-24 * terms * self.scales[batch], 0),
+            np.where(relative, 2 * (additions + tall) * 2.0**-24 * terms * self.scales[batch], 0),
         )
 
     def _canvases(self, batch: np.ndarray, relative: np.ndarray) -> np.ndarray:
@@ -231,7 +232,8 @@ class _Plan(NamedTuple):
         top = radius + 2 * FOUR
         step = -(-(width + 2 * across) // VECTOR) * VECTOR
         x_layout = (height, width, radius, top, across, step, (height + 2 * top) * step)
-        z_margins = ((height + top,) * 2, (width + radius + VECTOR,) * 2)
+        turn = (height, width) if wrap else (0, 0)  # rows and columns of z that wraps around come once more
+        z_margins = ((turn[0] + top,) * 2, (turn[1] + radius + VECTOR,) * 2)
         z_step = width + sum(z_margins[1])
         z_layout = z_step, (height + sum(z_margins[0])) * z_step
         groups, penalties = [], []
@@ -257,7 +259,7 @@ class _Plan(NamedTuple):
             for run in np.split(used, 1 + np.flatnonzero(np.diff(used) > 1)):
                 column = int(run[0]) - width  # of z, from -W on
                 segments.append((column + shift - radius + across, len(run), column + width if wrap else column))
-            low = min(begin for begin, _, _ in segments[before:]) // VECTOR * VECTOR
+            low = min(begin for begin, _, _ in segments[before:])
             high = max(begin + count for begin, count, _ in segments[before:]) + 2 * radius
             high = low - (low - high) // VECTOR * VECTOR
             jobs.append((low, high, z_margins[1][0] - across - shift, before, len(segments)))

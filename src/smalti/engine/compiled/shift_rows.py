@@ -2,6 +2,7 @@
 
 strip_differences   squared differences of a strip of columns, a vector wide, to a buffer that stays in the L1 cache
 strip_sums          its sums over p neighbouring rows
+strip_gaps          the same from running sums
 partial_sums        sums over a few neighbouring columns, of which the sums over windows are made
 absorb              those, as logits, into the posterior means' running form: a maximum, the sum of weights, and of weights times pixels
 any_matters         whether any of those logits can matter
@@ -21,7 +22,7 @@ from numba.extending import intrinsic
 from smalti.engine.compiled.exp2 import emit_exp2
 from smalti.engine.compiled.vectors import INT, Vectors, data_of, is_true, item, same_reals
 
-__all__ = ["FOUR", "absorb", "any_matters", "partial_sums", "strip_differences", "strip_sums"]
+__all__ = ["FOUR", "absorb", "any_matters", "partial_sums", "strip_differences", "strip_gaps", "strip_sums"]
 
 FOUR = 4  # shifts at a time
 BYTES = 32  # of a vector
@@ -45,11 +46,14 @@ def strip_differences(
     z_plane: Any,
     channels: Any,
     relative: Any,
+    running: Any,
     rows: Any,
     out: Any,
     quarter: Any,
 ) -> Any:
     """A strip for four shifts q: out[q quarter + y lanes ...] = sum_c (x - z)^2, or |x|^2 - sum_c x z if `relative`, y < rows.
+
+    With `relative` and `running`, a row of zeros, and then the sums of all rows up to each, one further on.
 
     x is at `x_at + (y + q) x_step`, z at `z_at + y z_step`; channels lie `x_plane` and `z_plane` apart, and after those of x comes |x|^2.
     Up to FOUR - 1 rows beyond the last are read and written.
@@ -57,14 +61,16 @@ def strip_differences(
     if not same_reals(x, z, out):
         return None
     ints = types.int64
-    signature = types.void(x, ints, ints, ints, z, ints, ints, ints, ints, types.boolean, ints, out, ints)
+    flag = types.boolean
+    signature = types.void(x, ints, ints, ints, z, ints, ints, ints, ints, flag, flag, ints, out, ints)
 
     def build(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
         vectors = Vectors(builder, x.dtype, BYTES)
         source, (x_at, x_step, x_plane) = data_of(context, builder, x, arguments[0]), arguments[1:4]
         other, (z_at, z_step, z_plane, channels) = data_of(context, builder, z, arguments[4]), arguments[5:9]
-        rows, quarter = arguments[10], arguments[12]
-        target = data_of(context, builder, out, arguments[11])
+        rows, quarter = arguments[11], arguments[13]
+        target = data_of(context, builder, out, arguments[12])
+        totals = [cgutils.alloca_once_value(builder, vectors.constant(0.0)) for _ in range(FOUR)]
 
         def pixel(row: Any, plane: Any) -> Any:
             place = builder.add(builder.mul(row, x_step), builder.mul(plane, x_plane))
@@ -80,12 +86,17 @@ def strip_differences(
             gap = builder.fsub(x, z)
             return vectors.times_plus(gap, gap, value)
 
-        def keep(values: list[Any], y: Any) -> None:
+        def keep(values: list[Any], y: Any, sums: bool) -> None:
+            if sums:
+                y = builder.add(y, INT(1))
+                values = [builder.fadd(builder.load(total), value) for total, value in zip(totals, values, strict=True)]
+                for total, value in zip(totals, values, strict=True):
+                    builder.store(value, total)
             for q, value in enumerate(values):
                 at = builder.add(builder.mul(quarter, INT(q)), builder.mul(y, INT(vectors.lanes)))
                 vectors.store(value, target, at)
 
-        def three_channels(products: bool) -> None:
+        def three_channels(products: bool, sums: bool) -> None:
             """Rows of x stay in registers for all four shifts, four rows of z at a time."""
             planes = [INT(c) for c in range(4 if products else 3)]
             carried = [[cgutils.alloca_once_value(builder, pixel(INT(y), c)) for y in range(FOUR - 1)] for c in planes]
@@ -99,12 +110,12 @@ def strip_differences(
                     for c in range(3):
                         z_row = noisy(y, INT(c))
                         values = [add(value, x, z_row, products) for value, x in zip(values, held[c], strict=True)]
-                    keep(values, y)
+                    keep(values, y, sums)
                 for slots, kept in zip(carried, held, strict=True):
                     for slot, value in zip(slots, kept[-FOUR + 1 :], strict=True):
                         builder.store(value, slot)
 
-        def any_channels(products: bool) -> None:
+        def any_channels(products: bool, sums: bool) -> None:
             slots = [cgutils.alloca_once_value(builder, vectors.constant(0.0)) for _ in range(FOUR)]
             with _loop(builder, INT(0), rows) as (y, _):
                 below = [builder.add(y, INT(q)) for q in range(FOUR)]
@@ -114,15 +125,25 @@ def strip_differences(
                     z_row = noisy(y, c)
                     for slot, row in zip(slots, below, strict=True):
                         builder.store(add(builder.load(slot), pixel(row, c), z_row, products), slot)
-                keep([builder.load(slot) for slot in slots], y)
+                keep([builder.load(slot) for slot in slots], y, sums)
 
-        with builder.if_else(is_true(builder, arguments[9])) as branches:
-            for branch, products in zip(branches, (True, False), strict=True):
-                with branch, builder.if_else(builder.icmp_signed("==", channels, INT(3))) as (three, others):
-                    with three:
-                        three_channels(products)
-                    with others:
-                        any_channels(products)
+        def every(products: bool, sums: bool) -> None:
+            if sums:
+                keep([vectors.constant(0.0)] * FOUR, INT(0), False)
+            with builder.if_else(builder.icmp_signed("==", channels, INT(3))) as (three, others):
+                with three:
+                    three_channels(products, sums)
+                with others:
+                    any_channels(products, sums)
+
+        with builder.if_else(is_true(builder, arguments[9])) as (products, squares):
+            with products, builder.if_else(is_true(builder, arguments[10])) as (sums, single):
+                with sums:
+                    every(True, True)
+                with single:
+                    every(True, False)
+            with squares:
+                every(False, False)
         return context.get_dummy_value()
 
     return signature, build
@@ -175,6 +196,34 @@ def strip_sums(
                     place = builder.add(builder.add(to, builder.mul(plane, INT(q))), builder.mul(t, step))
                     vectors.store(builder.fadd(before, vectors.load(source, kept(j, q))), target, place)
                     builder.store(builder.fadd(before, load(builder.add(t, side), q)), slot)
+        return context.get_dummy_value()
+
+    return signature, build
+
+
+@intrinsic
+def strip_gaps(
+    typing: Any, strip: Any, quarter: Any, side: Any, rows: Any, out: Any, to: Any, step: Any, plane: Any
+) -> Any:
+    """Sums over `side` neighbouring rows from running ones: out[to + q plane + t step ...] = strip[q quarter + (t + side) lanes ...] -
+    strip[q quarter + t lanes ...], t < rows. One addition a row, but what is far away is subtracted: for sums of either sign."""
+    if not same_reals(strip, out):
+        return None
+    ints = types.int64
+    signature = types.void(strip, ints, ints, ints, out, ints, ints, ints)
+
+    def build(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        vectors = Vectors(builder, strip.dtype, BYTES)
+        source, (quarter, side, rows) = data_of(context, builder, strip, arguments[0]), arguments[1:4]
+        target, (to, step, plane) = data_of(context, builder, out, arguments[4]), arguments[5:]
+
+        def load(row: Any, q: int) -> Any:
+            return vectors.load(source, builder.add(builder.mul(quarter, INT(q)), builder.mul(row, INT(vectors.lanes))))
+
+        with _loop(builder, INT(0), rows) as (t, _):
+            for q in range(FOUR):
+                place = builder.add(builder.add(to, builder.mul(plane, INT(q))), builder.mul(t, step))
+                vectors.store(builder.fsub(load(builder.add(t, side), q), load(t, q)), target, place)
         return context.get_dummy_value()
 
     return signature, build
