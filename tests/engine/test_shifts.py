@@ -83,3 +83,16 @@ def test_windows_that_are_larger_than_one_side(shape, size):
     exact, fast = (collection(source, size, "aware", backend) for backend in ("reference", "numba"))
     z = noisy(source, 0.5)
     torch.testing.assert_close(fast(z, 0.5), exact(z, 0.5), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("borders", ["circular", "aware"])
+@pytest.mark.parametrize("size", [3, 5, 7, 9, 11, 13, 15, 17, 19, 23])
+def test_windows_of_every_width(borders, size):
+    """Sums along rows by shuffles, by loads, and by sums of parts, in rows of more and of less than a vector."""
+    source = random_source(2, (1, 24, 43))
+    exact, fast = (collection(source, size, borders, backend) for backend in ("reference", "numba"))
+    z = noisy(source, 1.0, 2)
+    clean = source.working(slice(0, 2)).double()
+    for sigma in (3.0, 0.3):
+        noise = clean + sigma * (z - clean)
+        torch.testing.assert_close(fast(noise, sigma), exact(noise, sigma), atol=1e-5, rtol=0)

@@ -6,7 +6,8 @@ An image stays where it is; z moves over it, by columns in an outer loop, by row
 
 Only places that the match admits are computed: patches inside the image, or at the windows' distance from the border. Rows run in the
 frame of z, so that the four shifts share the state of their windows; columns in that of the image. A box sum is one down a strip of
-columns that is a vector wide (`strip_sums`), then one along rows, of sums over a few columns (`partial_sums`): about 2 sqrt(p) loads.
+columns that is a vector wide (`strip_sums`, or `strip_gaps` where signs differ), then one along rows: of up to AT_ONCE columns where
+it is needed (`absorb`), of more as sums of sums over a few columns (`partial_sums`), about 2 sqrt(p) loads.
 
 A response is one pixel, so the posterior mean of each window is a number per channel, and one pass suffices: a running maximum m of the
 logits, and sums of 2^(logit - m) and of 2^(logit - m) times the pixel, which merge over images, chunks and flips. Vectors of windows in
@@ -37,6 +38,7 @@ from smalti.engine.compiled.shift_rows import (
 
 __all__ = ["shift_pass"]
 
+AT_ONCE = 17  # columns
 SLACK = 64  # entries that vectors may write, or read, beyond an end
 
 plain = numba.njit(nogil=True, cache=True, fastmath={"contract"})
@@ -294,8 +296,8 @@ def shift_pass(
 
 @plain
 def _part(side: int) -> int:
-    """Over how many columns partial sums are taken: 1 (none) for narrow windows, else about the root of the side."""
+    """Over how many columns partial sums are taken: 1 (none) for windows that `absorb` sums at once, else about the root of the side."""
     part = 1
     while (part + 1) * (part + 1) <= side:
         part += 1
-    return part if side >= 9 else 1
+    return part if side > AT_ONCE else 1

@@ -30,7 +30,7 @@ CHUNK = 64  # images; each takes as long as a thousand at one place
 PROBE = 64  # images that tell beforehand whether float64 is needed
 VECTOR = 8  # entries that canvases are rounded up to
 DIRECTIONS = 32  # images that the directions of sketches are made for
-COST = 0.26  # nanoseconds, see `_Plan.cost`; measured on two threads of one core of a Zen 4
+COST = 0.25  # nanoseconds, see `_Plan.cost`; measured on two threads of one core of a Zen 4
 
 
 class ShiftProgram(PixelMeansProgram):

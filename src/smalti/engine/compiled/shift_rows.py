@@ -27,6 +27,7 @@ __all__ = ["FOUR", "absorb", "any_matters", "partial_sums", "strip_differences",
 FOUR = 4  # shifts at a time
 BYTES = 32  # of a vector
 WIDE = 64  # the same where windows are taken together
+SHUFFLED = 5  # columns of a window from which on shuffles are quicker than loads
 
 
 def _loop(builder: Any, low: Any, high: Any, step: int = 1) -> Any:
@@ -282,13 +283,53 @@ class _Row:
                 value = self.vectors.load(self.data, builder.add(here, builder.mul(self.quarter, INT(q))))
                 builder.store(builder.fadd(builder.load(total), value), total)
 
+    def _sum(self, i: Any) -> None:
+        """S_q of windows i, i + 1, ...: of single columns by shuffles where there are a vector of them and one, at most, else by loads."""
+        builder = self.builder
+        single = builder.icmp_signed("==", self.part, INT(1))
+        done, rest = builder.append_basic_block("sums.done"), builder.append_basic_block("sums.loads")
+        side = builder.select(single, self.part_count, INT(0))
+        cases = builder.switch(side, rest)
+        for width in range(SHUFFLED, self.vectors.lanes + 2, 2):
+            block = builder.append_basic_block(f"sums.{width}")
+            cases.add_case(INT(width), block)
+            builder.position_at_end(block)
+            for q, total in enumerate(self.sums):
+                builder.store(self._shuffled(builder.add(self.parts, i), q, width), total)
+            builder.branch(done)
+        builder.position_at_end(rest)
+        for total in self.sums:
+            builder.store(self.vectors.constant(0.0), total)
+        self._add(builder.add(self.parts, i), self.part_count, self.part)
+        self._add(builder.add(self.rests, i), self.rest_count, INT(1))
+        builder.branch(done)
+        builder.position_at_end(done)
+
+    def _shuffled(self, begin: Any, q: int, width: int) -> Any:
+        """sum_{t < width} tape[begin + q quarter + t ...], from two vectors side by side: sums of 1, 2, 4, ... columns, by doubling."""
+        builder, lanes = self.builder, self.vectors.lanes
+        here = builder.add(begin, builder.mul(self.quarter, INT(q)))
+        low, high = (self.vectors.load(self.data, builder.add(here, INT(k * lanes))) for k in range(2))
+
+        def moved(a: Any, b: Any, by: int) -> Any:
+            order = ir.Constant(ir.VectorType(ir.IntType(32), lanes), list(range(by, by + lanes)))
+            return builder.shuffle_vector(a, b, order)
+
+        found, size, left = [], 1, width
+        while left:
+            if left & 1:
+                found.append((size, low, high))
+            low, high = builder.fadd(low, moved(low, high, size)), builder.fadd(high, moved(high, high, size))
+            size, left = 2 * size, left // 2
+        (at, total, _), *others = reversed(found)
+        for size, low, high in others:
+            total, at = builder.fadd(total, moved(low, high, at)), at + size
+        return total
+
     def logits(self, i: Any) -> tuple[list[Any], Any]:
         """The four of windows i, i + 1, ..., without what `ends` adds to all of them, and that."""
         builder, vectors = self.builder, self.vectors
-        for total in self.sums:
-            builder.store(vectors.constant(0.0), total)
-        self._add(builder.add(self.parts, i), self.part_count, self.part)
-        self._add(builder.add(self.rests, i), self.rest_count, INT(1))
+        self._sum(i)
         found = [
             vectors.minus_times(builder.load(total), self.factor, head)
             for total, head in zip(self.sums, self.heads, strict=True)
