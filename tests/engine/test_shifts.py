@@ -89,7 +89,7 @@ def test_windows_that_are_larger_than_one_side(shape, size):
 @pytest.mark.parametrize("size", [3, 5, 7, 9, 11, 13, 15, 17, 19, 23])
 def test_windows_of_every_width(borders, size):
     """Sums along rows by shuffles, by loads, and by sums of parts, in rows of more and of less than a vector."""
-    source = random_source(2, (1, 24, 43))
+    source = random_source(2, (1, size + 1, 37))
     exact, fast = (collection(source, size, borders, backend) for backend in ("reference", "numba"))
     z = noisy(source, 1.0, 2)
     clean = source.working(slice(0, 2)).double()
