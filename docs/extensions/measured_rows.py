@@ -7,6 +7,7 @@
 Both files are Markdown, as `make bench` writes them.
 """
 
+import re
 from pathlib import Path
 
 from docutils import nodes
@@ -39,7 +40,7 @@ class Included(SphinxDirective):
         path, text = self.text()
         self.env.note_dependency(str(path))
         container = nodes.container()
-        self.state.nested_parse(StringList(text.splitlines(), str(path)), self.content_offset, container)
+        self.state.nested_parse(StringList(joined(text).splitlines(), str(path)), self.content_offset, container)
         return container.children
 
 
@@ -74,10 +75,15 @@ class Measured(SphinxDirective):
         if not found:
             raise self.error(f"the speed table of {path.name} has no row that starts with {self.arguments[0]!r}")
         text = ["| " + " | ".join(KEPT) + " |", "|---" * len(KEPT) + "|"]
-        text += ["| " + " | ".join(row) + " |" for row in found]
+        text += [joined("| " + " | ".join(row) + " |") for row in found]
         container = nodes.container()
         self.state.nested_parse(StringList(text, str(path)), self.content_offset, container)
         return container.children
+
+
+def joined(markdown: str) -> str:
+    """Numbers and units of table cells with spaces that no line ends at."""
+    return re.sub(r"(\| [^|]*\d) (s|x|MB)(?= \|)", "\\1\u00a0\\2", markdown)
 
 
 def rows(markdown: str, prefix: str) -> list[list[str]]:
