@@ -92,6 +92,17 @@ def test_a_warning_is_one_line(capsys):
     assert warnings.showwarning is standard
 
 
+def test_a_warning_is_said_once(capsys):
+    def twice():
+        warnings.warn("the cache is full", stacklevel=1)
+        warnings.warn("the disk is slow", stacklevel=1)
+        warnings.warn("the cache is full", stacklevel=1)  # another line of code
+
+    for _ in range(2):  # once in each command
+        assert boundary.run(twice) == 0
+        assert capsys.readouterr().err == "smalti: warning: the cache is full\nsmalti: warning: the disk is slow\n"
+
+
 def test_debug_shows_where_a_warning_arose(capsys):
     def action():
         boundary.show_tracebacks(True)

@@ -54,7 +54,8 @@ def run(action: Callable[[], Any]) -> int:
 
 @contextlib.contextmanager
 def _warnings_in_one_line() -> Iterator[None]:
-    standard = warnings.showwarning
+    """Each warning as one line, and once, from however many places it comes."""
+    standard, said = warnings.showwarning, set[str]()
 
     def show(
         message: Warning | str,
@@ -66,7 +67,8 @@ def _warnings_in_one_line() -> Iterator[None]:
     ) -> None:
         if _debug:
             standard(message, category, filename, lineno, file, line)
-        else:
+        elif str(message) not in said:
+            said.add(str(message))
             _print(f"warning: {message}")
 
     warnings.showwarning = show
