@@ -98,9 +98,11 @@ def test_a_warning_is_said_once(capsys):
         warnings.warn("the disk is slow", stacklevel=1)
         warnings.warn("the cache is full", stacklevel=1)  # another line of code
 
-    for _ in range(2):  # once in each command
-        assert boundary.run(twice) == 0
-        assert capsys.readouterr().err == "smalti: warning: the cache is full\nsmalti: warning: the disk is slow\n"
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        for _ in range(2):  # once in each command
+            assert boundary.run(twice) == 0
+            assert capsys.readouterr().err == "smalti: warning: the cache is full\nsmalti: warning: the disk is slow\n"
 
 
 def test_debug_shows_where_a_warning_arose(capsys):
