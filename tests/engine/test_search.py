@@ -288,3 +288,29 @@ def test_what_is_given_up(monkeypatch, chosen):
         torch.testing.assert_close(fast(z, 0.1), exact(z, 0.1), atol=1e-5, rtol=0)
     assert chosen[0] == (0, 2)
     assert chosen[-1] == (2, 2)
+
+
+@pytest.mark.parametrize("sigma", [1e-6, 1e-8])
+@pytest.mark.parametrize("offset", [None, 0.0, 5.0, 50.0])
+def test_best_logits_of_float32_scans_are_bounds(chosen, offset, sigma):
+    """At tiny sigma what rounding z to float32 does to a logit is more than the gap; nothing would be left of what is exact."""
+    source = random_source(200, (3, 12, 12), dtype=np.uint8 if offset is None else np.float32)
+    if offset is not None:
+        source = Source(np.asarray(source.images) + np.float32(offset))
+    exact, fast = (collection(source, 5, "aware", backend) for backend in ("torch", "numba"))
+    clean = source.working(slice(0, 1)).double()
+    z = torch.cat(
+        [clean + 0.3 / 127.5, clean + sigma * torch.randn(clean.shape, dtype=torch.float64), clean.roll(5, 3)]
+    )
+    torch.testing.assert_close(fast(z, sigma), exact(z, sigma), atol=3e-5, rtol=1e-6)
+    assert chosen[0][0] > 0
+
+
+@pytest.mark.parametrize("size", [1e14, 3e17, 1e18])
+def test_enormous_images_are_not_searched(always, size):
+    """Beyond what fillers of short sketches are far from."""
+    source = Source(np.asarray(random_source(130, (1, 6, 6), dtype=np.float32).images) * np.float32(size))
+    exact, fast = (collection(source, 3, "aware", backend) for backend in ("torch", "numba"))
+    z, sigma = torch.zeros(1, 1, 6, 6, dtype=torch.float64), 1e6
+    assert ((fast(z, sigma) - exact(z, sigma)).abs() <= 1e-5 * size).all()
+    assert always == [(int(size < 1e15), 1)]

@@ -105,6 +105,7 @@ class SearchPlan(NamedTuple):
     def cost(self, left: np.ndarray, fine: bool) -> np.ndarray:
         """Nanoseconds an image of one thread, from how many pairs are left (..., 3) after short sketches, long ones, float32."""
         short, long, matters = left[..., 0], left[..., 1], left[..., 2]
+        fine = fine and len(self.sketches.directions) >= COARSE
         sketches = self.sketches if fine else self.sketches.first(COARSE - 1)
         tall, _, rows, columns = self.grid
         filters = (1 + len(sketches.passes)) * tall * columns + (1 + len(sketches.directions)) * rows * columns

@@ -22,9 +22,10 @@ from smalti.engine.compiled.exp2 import exp2
 from smalti.engine.compiled.kernels import scratch
 from smalti.engine.compiled.sketch_rows import COARSE, FINE, QUERIES, sketch_distance, survivors, window_distance
 
-__all__ = ["absorb_one", "search_pass"]
+__all__ = ["LARGEST", "absorb_one", "search_pass"]
 
 FAR = 1e18  # a number of a sketch that is near nothing
+LARGEST = 1e16  # norm of windows that are compared with it
 DEAR = 4  # pairs that are compared by long sketches in the time that one that matters takes
 SMALL = 5  # side of windows that float64 takes hardly longer for than float32
 SLACK = 64  # entries that vectors may read beyond an end

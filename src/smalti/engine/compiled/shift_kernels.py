@@ -112,6 +112,7 @@ def shift_pass(
     exact_z: Any,
     relative: Any,
     exact: bool,
+    gaps: bool,
     scales: Any,
     x_layout: Any,
     z_layout: Any,
@@ -137,6 +138,7 @@ def shift_pass(
         relative: (B,) bool: distances less |z|^2.
         exact: whether the elements that matter, by their float32 distances, are looked at in float64; else float32 does.
             Distances are relative then for all z.
+        gaps: whether sums down strips are gaps of running ones, where distances are relative.
         scales: (B,) float64, log2(e) / (2 sigma^2).
         x_layout: integers (H, W, radius, top margin, left margin, row, plane) of the images' canvas.
         z_layout: integers (row, plane) of z's.
@@ -177,7 +179,7 @@ def shift_pass(
         log_prior = np.float32(log_priors[j])
         for b in range(z.shape[0]):
             scale = np.float32(scales[b])
-            running = relative[b] and not exact
+            running = relative[b] and gaps
             for job in range(column_jobs.shape[0]):
                 low, high, across, first, last = column_jobs[job]
                 breadth = high - low

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from smalti.engine.compiled import kernels, shift_kernels
+from smalti.engine.compiled import kernels, search_kernels, shift_kernels
 from smalti.engine.compiled.memory import aligned, aligned_copy
 from smalti.engine.compiled.normalisers import LOG2E
 from smalti.engine.compiled.one_pass import PixelMeansProgram, Running, merged
@@ -72,43 +72,67 @@ class ShiftProgram(PixelMeansProgram):
             some = everything[:: max(1, len(everything) // PROBE)]
             exact, left, seen = everyone < 0, everyone >= 0, None
             running: Running = np.empty((len(self.z), 2 + self.channels, self.height * self.width))
+            gaps = everyone < 0
             if len(some) < len(everything):
                 found = self._scan(everyone, some, False)
-                factor, more = self._rounding(everyone, self.noisy, False)
-                off = np.abs(found[:, 0]) * (factor - 1)[:, None] + more[:, None]
-                exact, seen = self._needed(found), found[:, 0] - off
+                exact, gaps = self._needed(found), self.noisy & ~self._needed(found, self._strip() / self._side)
+                seen = self._seen(found[:, 0])
                 for row, result in self._searched(everyone[~self.noisy], seen).items():
                     running[row], left[row] = result, False
-            for chosen in (left & ~exact, left & exact):
+            for chosen in (left & ~exact & ~gaps, left & ~exact & gaps, left & exact):
                 if chosen.any():
-                    running[chosen] = self._scan(everyone[chosen], everything, bool(exact[chosen][0]), seen)
+                    how = bool(exact[chosen][0]), bool(gaps[chosen][0])
+                    running[chosen] = self._scan(everyone[chosen], everything, *how, seen)
             late = self._needed(running) & left & ~exact
             if late.any():
-                running[late] = self._scan(everyone[late], everything, True, seen)
+                running[late] = self._scan(everyone[late], everything, True, False, seen)
             self._found = self.joined(running)
         return self._found
 
+    def _seen(self, logits: np.ndarray) -> np.ndarray:
+        """Lower bounds of the exact logits that a float32 scan found, (flips B, K).
+
+        What the scan rounds, and what rounding z to float32 moves it by, as a distance: 2^-24 |z|, on top of that which was found.
+        """
+        factor, more = self._rounding(np.arange(len(self.z)), self.noisy, False)
+        low = logits - np.abs(logits) * (factor - 1)[:, None] - more[:, None]
+        scales = self.scales[:, None]
+        distance = np.sqrt(np.maximum(self.log_priors.max() + self.where_relative(self.squares) - low, 0) / scales)
+        moved = 2.0**-24 * np.sqrt(self.squares / scales)
+        return low - scales * (2 * distance + moved) * moved
+
     def _searched(self, batch: np.ndarray, seen: np.ndarray) -> dict[int, np.ndarray]:
         """(2 + C, K) for each of `batch` whose elements that matter are better looked for one by one than among all distances."""
-        if not len(batch):
+        largest = max(extent(self.collection.source) * self.unit, np.abs(self.z).max())
+        if not len(batch) or largest * self._side * self.channels > search_kernels.LARGEST:
             return {}
         if self.collection not in _search_plans:
             some = self.images[:: max(1, len(self.images) // DIRECTIONS)].reshape(-1, *self.collection.shape)
             centred = some.astype(np.float64) - self.offset
-            _search_plans[self.collection] = SearchPlan.of(
-                self.collection, 2 * self.radius + 1, self.plan.wrap, centred
-            )
+            _search_plans[self.collection] = SearchPlan.of(self.collection, self._side, self.plan.wrap, centred)
         return searched(self, _search_plans[self.collection], batch, seen[batch], self.plan.cost)
 
-    def _needed(self, running: Running) -> np.ndarray:
-        """(flips B,) bool: which z, with their flips, need float64."""
-        largest = np.abs(self.joined(running)[:, 0]).max(1)
+    def _needed(self, running: Running, times: float = 1.0) -> np.ndarray:
+        """(flips B,) bool: which z, with their flips, need float64; or would, if sums were so many times as large."""
+        largest = np.abs(self.joined(running)[:, 0]).max(1) * times
         return np.tile(double(largest / LOG2E, self.relative_error), self.flips)
 
-    def _scan(self, batch: np.ndarray, elements: np.ndarray, exact: bool, seen: np.ndarray | None = None) -> Running:
+    @property
+    def _side(self) -> int:
+        return 2 * self.radius + 1
+
+    def _strip(self) -> int:
+        """Rows of the longest strip."""
+        return int(self.plan.row_groups[:, 1].max()) + self._side - 1
+
+    def _scan(
+        self, batch: np.ndarray, elements: np.ndarray, exact: bool, gaps: bool = False, seen: np.ndarray | None = None
+    ) -> Running:
         """One pass for the rows `batch` of (flips B,) over `elements` of the selection: (rows, 2 + C, K).
 
         Args:
+            exact: in float64, what matters.
+            gaps: sums down strips as gaps of running sums; for relative distances.
             seen: (flips B, K) logits of some of the elements, at most the largest: what lies the gap below them is left out from the
                 first image on. Without them each chunk goes by its own.
         """
@@ -125,8 +149,8 @@ class ShiftProgram(PixelMeansProgram):
         ends = np.zeros(self.width + 2 * VECTOR, np.float32)
         ends[self.width :] = kernels.NOWHERE
         compared = (CHUNK if seen is None else len(elements)) * plan.places
-        slack, more = self._rounding(batch, relative, exact)
-        gaps = (self.gap(compared) + 1 + more).astype(np.float32)
+        slack, more = self._rounding(batch, relative, gaps)
+        bits = (self.gap(compared) + 1 + more).astype(np.float32)
 
         def work(number: int) -> np.ndarray:
             chosen = chunks[number]
@@ -145,6 +169,7 @@ class ShiftProgram(PixelMeansProgram):
                 z,
                 relative,
                 exact,
+                gaps,
                 self.scales[batch],
                 plan.x_layout,
                 plan.z_layout,
@@ -154,7 +179,7 @@ class ShiftProgram(PixelMeansProgram):
                 plan.segments,
                 ends,
                 (self.width * turns, room),
-                gaps,
+                bits,
                 slack.astype(np.float32),
                 *(state.reshape(len(batch), -1) for state in states),
             )
@@ -170,22 +195,25 @@ class ShiftProgram(PixelMeansProgram):
         total[:, 0] -= less
         return total
 
-    def _rounding(self, batch: np.ndarray, relative: np.ndarray, exact: bool) -> tuple[np.ndarray, np.ndarray]:
-        """How far float32 logits of a scan may be off, as (factors, bits), each (rows,): a logit l is at most |l| (factor - 1) + bits off.
+    def _rounding(self, batch: np.ndarray, relative: np.ndarray, gaps: bool) -> tuple[np.ndarray, np.ndarray]:
+        """How far float32 logits of a scan may be off, as (factors, bits), each (rows,): a logit l is at most |l| (factor - 1) + bits off
+        what the same float32 z has exactly.
 
         A sum of terms is at most (number of additions on the way) 2^-24 times the sum of their magnitudes off: for squared differences
         that is the distance itself, for products at most p^2 sum_c (max |x|^2 + max |x| max |2 z|); where they are gaps of running
-        sums (not `exact`), two of as many rows as a strip has.
+        sums, two of as many rows as a strip has.
         """
-        side = 2 * self.radius + 1
-        tall = side if exact else 2 * (int(self.plan.row_groups[:, 1].max()) + side)
-        additions = 2 * side + 10  # of channels, rows, columns and to the logit
+        side = self._side
+        tall = 2 * self._strip() if gaps else side
+        additions = (
+            self.channels + 2 * side + 10 + (tall if gaps else 0)
+        )  # of channels, rows, columns, and to the logit
         largest = self.offset if self.images.dtype == np.uint8 else extent(self.collection.source)
         terms = side * tall * self.channels * (largest**2 + 2 * largest * np.abs(self.z[batch]).max((1, 2, 3)))
         # twice, for the maximum that a logit is compared with
         return (
             np.where(relative, 1, 1 + 2 * additions * 2.0**-24),
-            np.where(relative, 2 * (additions + tall) * 2.0**-24 * terms * self.scales[batch], 0),
+            np.where(relative, 2 * additions * 2.0**-24 * terms * self.scales[batch], 0),
         )
 
     def _canvases(self, batch: np.ndarray, relative: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ def strip_differences(
     With `relative` and `running`, a row of zeros, and then the sums of all rows up to each, one further on.
 
     x is at `x_at + (y + q) x_step`, z at `z_at + y z_step`; channels lie `x_plane` and `z_plane` apart, and after those of x comes |x|^2.
-    Up to FOUR - 1 rows beyond the last are read and written.
+    Up to FOUR - 1 rows beyond the last are read and written (of x, as many more for the shifts).
     """
     if not same_reals(x, z, out):
         return None
