@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -89,6 +91,20 @@ def test_a_damaged_file_is_made_again(root, computed, damage):
         again = spectrum(source)
         assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert len(computed) == 2  # the second call reads what the first wrote
+
+
+def test_those_used_last_are_kept(root, computed, monkeypatch):
+    monkeypatch.setattr(spectra, "MOST", 2)
+    first, second, third = (random_source(20, (1, 3, 4), seed=seed) for seed in range(3))
+    for source in (first, second, first, third):
+        spectrum(source)
+        for number, path in enumerate(sorted(root.iterdir(), key=lambda kept: kept.stat().st_mtime_ns)):
+            os.utime(path, ns=(number, number))  # clocks of files are coarse
+    assert len(list(root.iterdir())) == 2
+    spectrum(first)
+    assert len(computed) == 3
+    spectrum(second)
+    assert len(computed) == 4
 
 
 def test_where_nothing_can_be_written(tmp_path, monkeypatch, root):
