@@ -64,8 +64,9 @@ class ShiftProgram(PixelMeansProgram):
     def posteriors(self) -> Running:
         """(B, 2 + M, K) relative to `shifts`.
 
-        Where float32 distances would not do for the elements that matter, those are looked at one by one in float64, and float32, with
-        less arithmetic, only says which they are. Some images tell beforehand for which z: the best logits of all images are nearer to 0.
+        At low noise a search finds the elements that matter without all distances, for the z that it pays for (see `search`). For the
+        others, where float32 distances would not do for the elements that matter, those are looked at one by one in float64, and float32,
+        with less arithmetic, only says which they are. Some images tell beforehand: the best logits of all images are nearer to 0.
         """
         if self._found is None:
             everyone, everything = np.arange(len(self.z)), np.arange(len(self.selection))
@@ -103,8 +104,8 @@ class ShiftProgram(PixelMeansProgram):
 
     def _searched(self, batch: np.ndarray, seen: np.ndarray) -> dict[int, np.ndarray]:
         """(2 + C, K) for each of `batch` whose elements that matter are better looked for one by one than among all distances."""
-        largest = max(extent(self.collection.source) * self.unit, np.abs(self.z).max())
-        if not len(batch) or largest * self._side * self.channels > search_kernels.LARGEST:
+        largest = extent(self.collection.source) * self.unit * self._side * self.channels
+        if not len(batch) or largest > search_kernels.LARGEST:  # of z, far smaller numbers are refused
             return {}
         if self.collection not in _search_plans:
             some = self.images[:: max(1, len(self.images) // DIRECTIONS)].reshape(-1, *self.collection.shape)
