@@ -52,7 +52,6 @@ class SearchPlan(NamedTuple):
         wrap: whether z wraps around; then only windows inside an image are places, else those that its border cuts too.
         side: of the windows.
         layout, grid, entries, classes, slots: see `search_pass`.
-        places: of an image that a query may be compared with, at most.
         pairs: of a query and a place that are compared for each image.
         sketches: at most FINE - 1 directions.
     """
@@ -64,7 +63,6 @@ class SearchPlan(NamedTuple):
     entries: np.ndarray
     classes: np.ndarray
     slots: np.ndarray
-    places: int
     pairs: int
     sketches: Sketches
 
@@ -97,7 +95,6 @@ class SearchPlan(NamedTuple):
             np.concatenate(entries),
             np.array(classes, np.int64),
             np.concatenate(slots),
-            int(collection.admitted.sum(1).max()),
             pairs,
             Sketches.of(padded, side, FINE - 1),
         )
@@ -231,7 +228,7 @@ class Search:
 
 
 def searched(
-    program: Program, plan: SearchPlan, batch: np.ndarray, seen: np.ndarray, otherwise: float
+    program: Program, plan: SearchPlan, batch: np.ndarray, seen: np.ndarray, compared: int, otherwise: float
 ) -> dict[int, np.ndarray]:
     """Running posteriors of those z that a search pays for.
 
@@ -243,6 +240,7 @@ def searched(
         plan: of its collection.
         batch: (rows,) which of its (flips B,) z; their distances are not relative.
         seen: (rows, K) logits of some of the elements that are compared, at most the largest.
+        compared: elements that each query compares.
         otherwise: nanoseconds an image takes one thread without a search.
 
     Returns:
@@ -252,7 +250,7 @@ def searched(
     number = -(-len(elements) // CHUNK)
     chunks = [elements[i::number] for i in range(number)]
     chunks[:1] = [part for part in (chunks[0][:TRIAL], chunks[0][TRIAL:]) if len(part)]
-    search = Search(program, plan, batch, True, len(elements) * plan.places)
+    search = Search(program, plan, batch, True, compared)
     groups = [_Group(search, _near(search, seen), 0, None)]
     found: dict[int, np.ndarray] = {}
     while groups:

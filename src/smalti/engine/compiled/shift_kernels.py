@@ -27,6 +27,7 @@ from smalti.engine.compiled.exp2 import exp2
 from smalti.engine.compiled.kernels import padded, scratch
 from smalti.engine.compiled.search_kernels import absorb_one
 from smalti.engine.compiled.shift_rows import (
+    AT_ONCE,
     FOUR,
     absorb,
     any_matters,
@@ -38,7 +39,6 @@ from smalti.engine.compiled.shift_rows import (
 
 __all__ = ["shift_pass"]
 
-AT_ONCE = 17  # columns
 SLACK = 64  # entries that vectors may write, or read, beyond an end
 
 plain = numba.njit(nogil=True, cache=True, fastmath={"contract"})

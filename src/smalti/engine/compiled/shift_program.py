@@ -111,7 +111,8 @@ class ShiftProgram(PixelMeansProgram):
             some = self.images[:: max(1, len(self.images) // DIRECTIONS)].reshape(-1, *self.collection.shape)
             centred = some.astype(np.float64) - self.offset
             _search_plans[self.collection] = SearchPlan.of(self.collection, self._side, self.plan.wrap, centred)
-        return searched(self, _search_plans[self.collection], batch, seen[batch], self.plan.cost)
+        compared = len(self.selection) * self.plan.places
+        return searched(self, _search_plans[self.collection], batch, seen[batch], compared, self.plan.cost)
 
     def _needed(self, running: Running, times: float = 1.0) -> np.ndarray:
         """(flips B,) bool: which z, with their flips, need float64; or would, if sums were so many times as large."""

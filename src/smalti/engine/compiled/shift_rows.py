@@ -22,11 +22,12 @@ from numba.extending import intrinsic
 from smalti.engine.compiled.exp2 import emit_exp2
 from smalti.engine.compiled.vectors import INT, Vectors, data_of, is_true, item, same_reals
 
-__all__ = ["FOUR", "absorb", "any_matters", "partial_sums", "strip_differences", "strip_gaps", "strip_sums"]
+__all__ = ["AT_ONCE", "FOUR", "absorb", "any_matters", "partial_sums", "strip_differences", "strip_gaps", "strip_sums"]
 
 FOUR = 4  # shifts at a time
 BYTES = 32  # of a vector
 WIDE = 64  # the same where windows are taken together
+AT_ONCE = WIDE // 4 + 1  # columns of windows that two vectors hold, at most
 SHUFFLED = 5  # columns of a window from which on shuffles are quicker than loads
 
 
@@ -290,7 +291,7 @@ class _Row:
         done, rest = builder.append_basic_block("sums.done"), builder.append_basic_block("sums.loads")
         side = builder.select(single, self.part_count, INT(0))
         cases = builder.switch(side, rest)
-        for width in range(SHUFFLED, self.vectors.lanes + 2, 2):
+        for width in range(SHUFFLED, AT_ONCE + 1, 2):
             block = builder.append_basic_block(f"sums.{width}")
             cases.add_case(INT(width), block)
             builder.position_at_end(block)

@@ -9,8 +9,7 @@ the last number being the norm of what the directions do not see. By Pythagoras 
     |x - z|^2 = sum_f (e_f . x - e_f . z)^2 + |rest of x - rest of z|^2 >= |s(x) - s(z)|^2.
 
 The rest of a noisy window is mostly noise, long, and that of a clean one short: r tells them apart where directions cannot. (Lower bounds
-from projections: Agrawal, Faloutsos, Swami 1993; the norm of the rest as one more coordinate costs nothing and, at sigma 0.06, halves
-what is left.)
+from projections: Agrawal, Faloutsos, Swami 1993; the norm of the rest is one more coordinate.)
 
 Directions are products of an axis of the channels (the eigenvectors of the images' channel covariance) and of two cosines, one down and
 one along the window, so that sums over windows are two short filters; of all those with low frequencies the ones that vary most among
