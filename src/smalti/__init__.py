@@ -14,7 +14,7 @@ from typing import Any
 
 import lazy_loader
 
-_named, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
+_named, _, _names = lazy_loader.attach_stub(__name__, __file__)
 __all__ = sorted([*_names, "__version__"])
 
 
