@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -15,7 +16,9 @@ import numpy as np
 
 from smalti.core.errors import InputError, from_os_error
 
-__all__ = ["atomic_write", "load_npz", "read_floats", "save_npz"]
+__all__ = ["atomic_write", "load_npz", "read_floats", "remove_leftovers", "save_npz"]
+
+_LEFTOVER = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp", re.DOTALL)  # of mkstemp in `atomic_write`
 
 
 @contextlib.contextmanager
@@ -46,6 +49,20 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def remove_leftovers(folder: str | os.PathLike[str], names: Collection[str] | None = None) -> None:
+    """Remove the temporary files of writings that a kill -9 cut off. Only the folder's one writer may call it.
+
+    Args:
+        folder: need not exist; folders in it are not looked into.
+        names: of the files that were to be written; None for all.
+    """
+    with contextlib.suppress(OSError):
+        for path in list(Path(folder).iterdir()):
+            found = _LEFTOVER.fullmatch(path.name)
+            if found and (names is None or found[1] in names):
+                path.unlink(missing_ok=True)
 
 
 def save_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
