@@ -96,16 +96,6 @@ def test_a_zip_is_known_by_its_directory(tmp_path: Path, files, write_zip, encod
     assert len(builds) == 2
 
 
-def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_module.cache_root() == tmp_path / "cache"
-    monkeypatch.delenv("SMALTI_CACHE")
-    assert cache_module.cache_root() == tmp_path / "xdg" / "smalti"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_module.cache_root() == tmp_path / ".cache" / "smalti"
-
-
 def _cut(entry: Path) -> None:
     os.truncate(entry / "images.npy", (entry / "images.npy").stat().st_size - 1)
 

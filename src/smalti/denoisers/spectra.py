@@ -19,13 +19,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from smalti.core.cache import cache_root
 from smalti.core.errors import SmaltiError
 from smalti.core.files import atomic_write, read_floats
 from smalti.core.progress import progress
 from smalti.denoisers.base import images_of_class
 from smalti.engine.elements import stored
 from smalti.source import Source
-from smalti.source.cache import cache_root
 
 __all__ = ["Spectrum", "spectrum"]
 
@@ -92,9 +92,13 @@ def _rows(source: Source, indices: np.ndarray) -> Iterator[torch.Tensor]:
             yield images.flip(-1).flatten(1)
 
 
-def _path(source: Source, label: int | None) -> Path:
+def _path(source: Source, label: int | None) -> Path | None:
+    """Where it is kept; None where nothing can be."""
+    root = cache_root()
+    if root is None:
+        return None
     what = {"format": FORMAT, "images": source.fingerprint(), "hflip": source.hflip, "label": label}
-    return cache_root() / f"spectrum-{hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()}.npy"
+    return root / f"spectrum-{hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()}.npy"
 
 
 def _load(path: Path, dimension: int) -> Spectrum | None:

@@ -1,8 +1,8 @@
 """Decoded data sets, kept as arrays on disk: <root>/<key>/{images.npy, labels.npy, meta.json}.
 
-The root is $SMALTI_CACHE, else $XDG_CACHE_HOME/smalti, else ~/.cache/smalti; the key is a hash of what the data is and
-how it is decoded. An entry is complete or absent: it is written under a temporary name beside and renamed. What cannot
-be written stays in memory, with a warning; what is damaged is thrown away and made again.
+The root is that of smalti.core.cache; the key is a hash of what the data is, how it is decoded and the code that decodes
+it. An entry is complete or absent: it is written under a temporary name beside and renamed. What cannot be written stays
+in memory, with a warning; what is damaged is thrown away and made again.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from typing import Any
 
 import numpy as np
 
+from smalti.core.cache import cache_root
+from smalti.core.code import code_digest
 from smalti.source.memory import allocate, size_in_words
 
-__all__ = ["Built", "Store", "cache_root", "memory_store", "through_cache"]
+__all__ = ["Built", "Store", "memory_store", "through_cache"]
 
 FORMAT = 1
 STALE_AFTER = 86400.0  # seconds after which the temporary folder of a dead process is removed
@@ -41,14 +43,6 @@ class Built:
     labels: np.ndarray | None
     class_names: tuple[str, ...] | None
     skipped: tuple[tuple[str, str], ...]
-
-
-def cache_root() -> Path:
-    """Folder of the cache: $SMALTI_CACHE, else $XDG_CACHE_HOME/smalti, else ~/.cache/smalti."""
-    if os.environ.get("SMALTI_CACHE"):
-        return Path(os.environ["SMALTI_CACHE"]).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path("~/.cache").expanduser()) / "smalti"
 
 
 class Store:
@@ -84,13 +78,16 @@ class Store:
         """Warn once that the cache cannot be written, remove what is there, and go on in memory."""
         reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        self.warn(f" in {cache_root()} ({reason})", "with room" if full else "that can be written")
+        self.discard()
+
+    def warn(self, where: str, kind: str) -> None:
+        """Say that nothing is kept: `where` and why not, and the `kind` of folder that would do."""
         warnings.warn(
-            f"{self.what} is not cached in {cache_root()} ({reason}); "
-            "it stays in memory and is decoded again next time; "
-            f"set SMALTI_CACHE to a folder {'with room' if full else 'that can be written'}",
+            f"{self.what} is not cached{where}; it stays in memory and is decoded again next time; "
+            f"set SMALTI_CACHE to a folder {kind}",
             stacklevel=2,
         )
-        self.discard()
 
     def discard(self) -> None:
         """Remove the temporary folder; arrays that are open stay readable."""
@@ -158,9 +155,16 @@ def through_cache(
         The data set (read-only), the folder of its entry (None where it could not be cached), and whether that was a
         hit.
     """
-    description = {"format": FORMAT, "identity": dict(identity), "options": dict(options)}
+    code = code_digest("smalti.source")
+    description = {"format": FORMAT, "identity": dict(identity), "options": dict(options), "code": code}
     key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
     root = cache_root()
+    if root is None:
+        store = memory_store(what)
+        store.warn(": there is no home folder to keep it in", "that can be written")
+        built = build(store)
+        built.images.flags.writeable = False
+        return built, None, False
     entry = root / key
     found = _load(entry)
     if found is not None:

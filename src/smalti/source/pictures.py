@@ -9,7 +9,7 @@ import numpy as np
 
 from smalti.core.errors import from_os_error
 from smalti.source.cache import Built, Store, through_cache
-from smalti.source.decoding import DECODING_RULE, DECODING_VERSION
+from smalti.source.decoding import DECODING_RULE
 from smalti.source.gathering import gather
 from smalti.source.labelling import is_wanted, list_images
 from smalti.source.stored import Origin, Stored
@@ -75,7 +75,7 @@ def _cached(
     skip_bad: bool,
     build: Any,
 ) -> Stored:
-    options = {"resolution": resolution, "skip_bad": skip_bad, "decoding": DECODING_VERSION}
+    options = {"resolution": resolution, "skip_bad": skip_bad}
     built, entry, hit = through_cache(identity, options, name, build)
     origin = Origin(str(path), kind, DECODING_RULE, None if entry is None else str(entry), hit)
     return Stored(built.images, built.labels, built.class_names, built.skipped, name, origin)
