@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -17,9 +17,9 @@ import numpy as np
 from smalti.core.errors import InputError, from_os_error
 from smalti.core.leftovers import hold, remove_left_over
 
-__all__ = ["atomic_write", "load_npz", "read_floats", "save_npz"]
+__all__ = ["atomic_write", "load_npz", "read_floats", "remove_leftovers", "save_npz"]
 
-_TEMPORARY = re.compile(r"\..*\.(\d+)-[a-z0-9_]+\.tmp")  # .NAME.PID-RANDOM.tmp
+_LEFTOVER = re.compile(r"\.(.+)\.(?:(\d+)-)?[a-z0-9_]{8}\.tmp", re.DOTALL)  # .NAME.PID-RANDOM.tmp, of `atomic_write`
 _cleared: set[Path] = set()  # folders that this process has looked through
 
 
@@ -62,10 +62,25 @@ def _clear(folder: Path) -> None:
     if resolved in _cleared:
         return
     _cleared.add(resolved)
-    with os.scandir(folder) as entries:
-        left = [(Path(entry.path), found) for entry in entries if (found := _TEMPORARY.fullmatch(entry.name))]
-    for path, found in left:
-        remove_left_over(path, int(found[1]))
+    with contextlib.suppress(OSError):
+        for path in list(folder.iterdir()):
+            found = _LEFTOVER.fullmatch(path.name)
+            if found and found[2] is not None:
+                remove_left_over(path, int(found[2]))
+
+
+def remove_leftovers(folder: str | os.PathLike[str], names: Collection[str] | None = None) -> None:
+    """Remove the temporary files of writings that a kill -9 cut off. Only the folder's one writer may call it.
+
+    Args:
+        folder: need not exist; folders in it are not looked into.
+        names: of the files that were to be written; None for all.
+    """
+    with contextlib.suppress(OSError):
+        for path in list(Path(folder).iterdir()):
+            found = _LEFTOVER.fullmatch(path.name)
+            if found and (names is None or found[1] in names):
+                path.unlink(missing_ok=True)
 
 
 def save_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
