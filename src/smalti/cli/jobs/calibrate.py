@@ -19,11 +19,11 @@ from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.long_runs import long_run, remove_stale
 from smalti.cli.jobs.noise_levels import parse_sigmas
 from smalti.cli.jobs.parameters import parse_parameters
-from smalti.cli.jobs.run_folder import RunFolder
 from smalti.cli.jobs.subjects import check_labelled, open_subjects
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.core.noise import check_seed
+from smalti.core.run_folder import RunFolder
 from smalti.core.schedule import edm_sigmas
 from smalti.core.validation import check_count
 from smalti.denoisers.registry import by_level
