@@ -148,7 +148,7 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
             _say_not_kept("no folder for them can be written")
             return
         try:
-            Path(self._cache_path).mkdir(parents=True, exist_ok=True)  # another process may have tidied up
+            os.makedirs(self._cache_file._cache_path, exist_ok=True)  # another process may have tidied up
             self._cache_file.save(self._index_key(sig, data.codegen), self._impl.reduce(data))
         except OSError as error:
             self._writable = False
