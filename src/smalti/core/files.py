@@ -15,10 +15,12 @@ from typing import IO
 import numpy as np
 
 from smalti.core.errors import InputError, from_os_error
+from smalti.core.leftovers import hold, remove_left_over
 
 __all__ = ["atomic_write", "load_npz", "read_floats", "remove_leftovers", "save_npz"]
 
-_LEFTOVER = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp", re.DOTALL)  # of mkstemp in `atomic_write`
+_LEFTOVER = re.compile(r"\.(.+)\.(?:(\d+)-)?[a-z0-9_]{8}\.tmp", re.DOTALL)  # .NAME.PID-RANDOM.tmp, of `atomic_write`
+_cleared: set[Path] = set()  # folders that this process has looked through
 
 
 @contextlib.contextmanager
@@ -26,7 +28,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open `path` for binary writing; it appears, whole, only when the block ends without an error.
 
     The parent folder is made if needed. The bytes go to a hidden temporary file beside `path`, which is synced and renamed
-    at the end and removed on any error (Ctrl-C included).
+    at the end and removed on any error (Ctrl-C included). Those that killed processes left in a folder are removed when a process
+    first writes there.
 
     Raises:
         EnvironmentFailure: the disk is full or the folder may not be written.
@@ -34,11 +37,13 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        _clear(path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}-", suffix=".tmp", dir=path.parent)
     except OSError as error:
         raise from_os_error(error, f"write {path}") from error
     try:
         with os.fdopen(handle, "wb") as file:
+            hold(file.fileno())
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -49,6 +54,19 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def _clear(folder: Path) -> None:
+    """Remove the temporary files of dead processes from `folder`, once a process."""
+    resolved = folder.resolve()
+    if resolved in _cleared:
+        return
+    _cleared.add(resolved)
+    with contextlib.suppress(OSError):
+        for path in list(folder.iterdir()):
+            found = _LEFTOVER.fullmatch(path.name)
+            if found and found[2] is not None:
+                remove_left_over(path, int(found[2]))
 
 
 def remove_leftovers(folder: str | os.PathLike[str], names: Collection[str] | None = None) -> None:
