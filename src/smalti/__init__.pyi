@@ -62,6 +62,9 @@ from .networks.tables import DiscreteTable as DiscreteTable
 from .sampling import SampleResult as SampleResult
 from .sampling import sample as sample
 from .sampling import trajectory as trajectory
+from .provenance.influence import influence as influence
+from .provenance.counterfactual import without as without
+from .engine.decomposition import Attribution as Attribution
 from .source import Source as Source
 from .source import Split as Split
 from .training import Recipe as Recipe
