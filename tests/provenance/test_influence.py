@@ -46,7 +46,10 @@ def by_autograd(denoiser, of, seed: int, n: int, steps: int, solver: str, stop: 
             own = torch.as_tensor(np.tile(source.labels, len(x) // len(source)))
             logits = logits.masked_fill((own[None] != classes[:, None])[..., None], -torch.inf)
         weights = logits.softmax(1)
-        return torch.einsum("bik,kchw,ichw->bchw", weights, responses.expand(-1, shape[0], -1, -1), x) / collection.coverage
+        return (
+            torch.einsum("bik,kchw,ichw->bchw", weights, responses.expand(-1, shape[0], -1, -1), x)
+            / collection.coverage
+        )
 
     levels = sampling_sigmas(steps).tolist()
     read = min(range(steps), key=lambda i: abs(levels[i] - stop))
@@ -155,7 +158,9 @@ def test_without_is_the_denoiser_on_the_others(images) -> None:
     assert torch.equal(smalti.without(denoiser, images)(z, 0.6), expected)
 
 
-@pytest.mark.parametrize(("images", "message"), [([99], "0 to 39"), (slice(None), "leaves nothing"), ([0.5], "whole numbers")])
+@pytest.mark.parametrize(
+    ("images", "message"), [([99], "0 to 39"), (slice(None), "leaves nothing"), ([0.5], "whole numbers")]
+)
 def test_without_refuses(images, message: str) -> None:
     with pytest.raises(smalti.InputError, match=message):
         smalti.without(smalti.Optimal(digits()), images)

@@ -46,7 +46,9 @@ class Attribution:
 
     def __repr__(self) -> str:
         batch, pixels, top = self.shares.shape
-        return f"Attribution(of {batch} image{'s' if batch > 1 else ''}, {pixels} pixels each, the {top} largest shares)"
+        return (
+            f"Attribution(of {batch} image{'s' if batch > 1 else ''}, {pixels} pixels each, the {top} largest shares)"
+        )
 
     @staticmethod
     def stacked(parts: Iterable[tuple[torch.Tensor, Attribution]], batch: int) -> Attribution:

@@ -32,7 +32,9 @@ def without(denoiser: Denoiser, images: Sequence[int] | np.ndarray | slice | int
     """
     source = getattr(denoiser, "source", None)
     if source is None or not hasattr(denoiser, "with_source"):
-        raise InputError(f"{type(denoiser).__name__} has no source to leave images out of; give a denoiser made from one")
+        raise InputError(
+            f"{type(denoiser).__name__} has no source to leave images out of; give a denoiser made from one"
+        )
     kept = np.ones(len(source), bool)
     try:
         kept[_index(images)] = False
@@ -48,5 +50,7 @@ def _index(images: Any) -> Any:
         return images
     index = np.asarray(images)
     if index.dtype.kind not in "iub" or index.ndim != 1:
-        raise InputError(f"images must be whole numbers, or one boolean for each image, not {index.dtype} of shape {index.shape}")
+        raise InputError(
+            f"images must be whole numbers, or one boolean for each image, not {index.dtype} of shape {index.shape}"
+        )
     return index

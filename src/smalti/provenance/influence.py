@@ -153,9 +153,7 @@ def _level_read(levels: list[float], stop: float) -> int:
     return read
 
 
-def _start(
-    init: torch.Tensor | None, seed: int, n: int, shape: tuple[int, ...], sigma_max: float
-) -> torch.Tensor:
+def _start(init: torch.Tensor | None, seed: int, n: int, shape: tuple[int, ...], sigma_max: float) -> torch.Tensor:
     if init is None:
         return initial_noise(seed, range(n), shape, sigma_max)
     z = torch.as_tensor(init)
@@ -173,7 +171,9 @@ def _gradients(of: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor)
             x = image.clone().requires_grad_()
             value = of(x)
             if not isinstance(value, torch.Tensor) or value.numel() != 1 or not value.requires_grad:
-                raise InputError("`of` must return one differentiable number of the image, such as lambda x: x[:, 3:6, 3:6].mean()")
+                raise InputError(
+                    "`of` must return one differentiable number of the image, such as lambda x: x[:, 3:6, 3:6].mean()"
+                )
             (gradient,) = torch.autograd.grad(value.sum(), x, allow_unused=True)
         found.append(torch.zeros_like(x) if gradient is None else gradient)
     return torch.stack(found)

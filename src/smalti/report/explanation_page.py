@@ -18,43 +18,32 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from smalti.report.pixels import to_u8
+from smalti.provenance.explanation import Explanation
+from smalti.report.pixels import shown_noisy, to_u8
 
-__all__ = ["ExplanationPage", "Influential", "render_explanation"]
+__all__ = ["ExplanationPage", "render_explanation"]
 
 PICTURED = 4000  # training images that the page holds at most: those with the largest shares
 LOSSLESS = 1 << 20  # bytes of training images up to which they are kept exactly
-VIEWS = (("denoised", "denoised"), ("noisy", "noisy image"), ("effective", "number of images"), ("share", "largest share"))
-
-
-@dataclass(frozen=True)
-class Influential:
-    """A training image that moved the whole region: its number, influence, and what really changes without it (None: not computed)."""
-
-    number: int
-    influence: float
-    counterfactual: float | None = None
+VIEWS = (
+    ("denoised", "denoised"),
+    ("noisy", "noisy image"),
+    ("effective", "number of images"),
+    ("share", "largest share"),
+)
 
 
 @dataclass(frozen=True)
 class ExplanationPage:
-    """What the page shows. L levels, T elements a pixel.
+    """What the page says beside its numbers.
 
     Attributes:
         title, lead: heading, and what this is in sentences.
-        sigmas: L noise levels, in the order of the slider.
-        denoised, noisy: (L, C, H, W) float, working scale; noisy ones as they are to be shown.
-        images: (L, H W, T) stored numbers of the training images with the largest shares.
-        shares: (L, H W, T), largest first, 0 where there are fewer.
-        places: (L, H W, T, 3): down, right (wrapped around) and whether mirrored.
-        rest: (L, H W) the share of all others.
-        effective: (L, H W) effective number of images.
+        explanation: the numbers.
         names: stored number -> what to call it: a file's name, a class.
-        training: (N, C, H, W) stored images, uint8 or working scale; rows are read for the images that are shown.
+        training: (N, C, H, W) stored images, uint8 or working scale; only those that are shown are read.
         pixel: (row, column) that is chosen at first.
         start: the level that is shown at first.
-        ranking: influence on the region, largest magnitude first.
-        influence_of, influence_sigma: what the influence is on, a sentence; where the image was read.
         limits: sentences on what the page does not know.
         facts: (name, value) pairs.
         version: of smalti.
@@ -62,21 +51,11 @@ class ExplanationPage:
 
     title: str
     lead: Sequence[str]
-    sigmas: Sequence[float]
-    denoised: np.ndarray
-    noisy: np.ndarray
-    images: np.ndarray
-    shares: np.ndarray
-    places: np.ndarray
-    rest: np.ndarray
-    effective: np.ndarray
+    explanation: Explanation
     names: Mapping[int, str]
     training: np.ndarray
-    pixel: tuple[int, int] = (0, 0)
+    pixel: tuple[int, int]
     start: int = 0
-    ranking: Sequence[Influential] = ()
-    influence_of: str = ""
-    influence_sigma: float = 0.0
     limits: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = field(default_factory=tuple)
     version: str = ""
@@ -84,50 +63,46 @@ class ExplanationPage:
 
 def render_explanation(page: ExplanationPage) -> str:
     """The page as one HTML text."""
-    numbers, slots = _slots(page)
+    shown = page.explanation
+    shares, images = shown.shares.numpy(), shown.images.numpy()
+    ranked = [row.number for row in shown.ranking]
+    numbers, slots = _slots(images, shares, ranked)
     pictured = min(len(numbers), PICTURED)
     columns = max(1, math.ceil(math.sqrt(pictured)))
-    height, width = page.denoised.shape[-2:]
-    largest = page.shares[..., 0]
+    height, width = shown.denoised.shape[-2:]
+    called = {int(number): page.names.get(int(number), f"image {int(number)}") for number in numbers}
+    everyone = max(2, len(page.training))
     data = {
         "height": height,
         "width": width,
-        "top": page.shares.shape[-1],
-        "sigmas": [float(sigma) for sigma in page.sigmas],
+        "top": shares.shape[-1],
+        "sigmas": [float(sigma) for sigma in shown.sigmas],
         "pixel": list(page.pixel),
         "columns": columns,
         "pictured": pictured,
-        "names": [page.names.get(int(number), f"image {int(number)}") for number in numbers],
+        "names": list(called.values()),
         "images": _packed(slots, np.uint32),
-        "shares": _packed(page.shares, np.float32),
-        "places": _packed(page.places, np.int16),
-        "rest": _packed(page.rest, np.float32),
-        "effective": _packed(page.effective, np.float32),
+        "shares": _packed(shares, np.float32),
+        "errors": None if shown.errors is None else _packed(shown.errors.numpy(), np.float32),
+        "places": _packed(shown.places.numpy(), np.int16),
+        "rest": _packed(shown.rest.numpy(), np.float32),
+        "effective": _packed(shown.effective.numpy(), np.float32),
         "sprite": _sprite(page.training, numbers[:pictured], columns),
         "frames": {
-            "denoised": _strip(_coloured(page.denoised)),
-            "noisy": _strip(_coloured(page.noisy)),
-            "effective": _strip(_mapped(np.log(page.effective) / math.log(max(2, len(page.training))), height)),
-            "share": _strip(_mapped(largest, height)),
+            "denoised": _strip(_coloured(shown.denoised.numpy())),
+            "noisy": _strip(_coloured(shown_noisy(shown.noisy, np.array(shown.sigmas)))),
+            "effective": _strip(_mapped(np.log(shown.effective.numpy()) / math.log(everyone), height)),
+            "share": _strip(_mapped(shares[..., 0], height)),
         },
         "legends": {
             "denoised": "What the denoiser makes of the noisy image at this level.",
             "noisy": "The noisy image that it is given.",
-            "effective": f"How many training images share a pixel: dark is one, bright is all {len(page.training):,} (logarithmic).",
+            "effective": f"How many training images share a pixel: dark is one, bright all {len(page.training):,} (logarithmic).",
             "share": "The largest share that any one training image has in a pixel: dark is 0, bright is 100 %.",
         },
     }
-    slot_of = {int(number): slot for slot, number in enumerate(numbers)}
-    ranking = [
-        {
-            "number": row.number,
-            "slot": slot_of[row.number],
-            "name": page.names.get(row.number, f"image {row.number}"),
-            "influence": row.influence,
-            "counterfactual": row.counterfactual,
-        }
-        for row in page.ranking
-    ]
+    slot_of = {number: slot for slot, number in enumerate(called)}
+    ranking = [{"slot": slot_of[row.number], "name": called[row.number], "row": row} for row in shown.ranking]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("smalti.report"),
         autoescape=True,
@@ -137,28 +112,26 @@ def render_explanation(page: ExplanationPage) -> str:
     )
     return environment.get_template("explain.html").render(
         page=page,
+        shown=shown,
         views=VIEWS,
-        levels=len(page.sigmas),
-        start=page.start,
         ranking=ranking,
-        counterfactuals=sum(row.counterfactual is not None for row in page.ranking),
+        counterfactuals=sum(row.counterfactual is not None for row in shown.ranking),
         data=Markup(json.dumps(data).replace("<", "\\u003c")),  # no end of the script within
     )
 
 
-def _slots(page: ExplanationPage) -> tuple[np.ndarray, np.ndarray]:
-    """The training images that are shown, by their shares in all, those of the ranking first; and each element's place among them."""
-    shown = page.shares > 0
-    numbers, places = np.unique(np.where(shown, page.images, page.images[..., :1]), return_inverse=True)
-    weight = np.bincount(places.ravel(), np.where(shown, page.shares, 0).ravel(), len(numbers))
-    ranked = np.array([row.number for row in page.ranking], np.int64)
-    others = np.setdiff1d(ranked, numbers)
-    numbers, weight = np.concatenate([numbers, others]), np.concatenate([weight, np.zeros(len(others))])
-    weight = weight + np.isin(numbers, ranked) * (weight.sum() + 1)
+def _slots(images: np.ndarray, shares: np.ndarray, ranked: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The training images that are named, by their shares in all, those of the ranking first; and each element's place among them."""
+    present = shares > 0
+    listed = np.where(present, images, images[..., :1])
+    numbers = np.union1d(listed, np.array(ranked, np.int64))
+    places = np.searchsorted(numbers, listed)
+    weight = np.bincount(places.ravel(), np.where(present, shares, 0).ravel(), len(numbers))
+    weight[np.isin(numbers, ranked)] += weight.sum() + 1
     order = np.argsort(-weight, kind="stable")
     slot = np.empty(len(numbers), np.int64)
     slot[order] = np.arange(len(numbers))
-    return numbers[order], slot[places].reshape(page.images.shape)
+    return numbers[order], slot[places]
 
 
 def _packed(values: np.ndarray, dtype: type) -> str:

@@ -7,6 +7,7 @@
   const shares = new Float32Array(bytes(data.shares).buffer);   // (levels, pixels, top)
   const places = new Int16Array(bytes(data.places).buffer);     // (levels, pixels, top, 3): down, right, mirrored
   const rest = new Float32Array(bytes(data.rest).buffer);       // (levels, pixels)
+  const errors = data.errors ? new Float32Array(bytes(data.errors).buffer) : null;
   const effective = new Float32Array(bytes(data.effective).buffer);
   const pixels = height * width;
   const canvas = document.getElementById("picture");
@@ -74,7 +75,7 @@
       filled.style.width = `${100 * Math.min(1, shares[i])}%`;
       bar.append(filled);
       const how = `${down || right ? `another place: row ${y}, column ${x}` : `row ${y}, column ${x}`}${mirrored ? ", mirrored" : ""}`;
-      text.append(element("div", "name", data.names[images[i]]), bar, element("div", "place", `${percent(shares[i])} of this pixel · ${how}`));
+      text.append(element("div", "name", data.names[images[i]]), bar, element("div", "place", `${percent(shares[i])}${errors ? ` ± ${(100 * errors[i]).toFixed(1)}` : ""} of this pixel · ${how}`));
       item.append(picture, text);
       list.append(item);
       drawTraining(picture, images[i], [y, x]);
