@@ -64,7 +64,8 @@ def identity_of(denoiser: Any) -> dict[str, Any]:
     Returns:
         Plain JSON values; "code" is `smalti.core.code.class_digest` of its class, and of its network's layers.
     """
-    kind = {"class": f"{type(denoiser).__module__}.{type(denoiser).__qualname__}", "code": _code_of(denoiser)}
+    name = vars(type(denoiser)).get("kept_as") or f"{type(denoiser).__module__}.{type(denoiser).__qualname__}"
+    kind = {"class": name, "code": _code_of(denoiser)}
     digest = getattr(denoiser, "digest", None)
     if callable(digest):
         return {**kind, "digest": digest()}

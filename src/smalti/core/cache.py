@@ -18,6 +18,6 @@ def cache_root() -> Path | None:
     try:
         if given:
             return Path(given).expanduser()
-        return (Path(base) if base else Path.home() / ".cache") / "smalti"
+        return (Path(base).expanduser() if base else Path.home() / ".cache") / "smalti"
     except RuntimeError:  # pathlib's word for a home that cannot be found
         return None
