@@ -49,8 +49,8 @@ def reverse_z(
         labels: a class for all runs or one per run, (n,).
         batch_size: runs computed, and kept, together. It changes results only by rounding.
         keep: a folder (or Pieces) for finished batches, so that the same call goes on after a kill; None keeps nothing.
-        progress: True or False; None shows it where stderr is a terminal; a function is called with numbers of states, n L in
-            all.
+        progress: True or False; None shows it where stderr is a terminal; a function is called, when a batch is finished, with the
+            number of its states, n * L in all.
 
     Returns:
         A ZSet of process "reverse", z[0] pure noise.
@@ -79,7 +79,7 @@ def reverse_z(
             init=initial_noise(seed, batch.numbers, denoiser.shape, float(levels[0])),
             labels=None if classes is None else classes[batch.rows],
             sigmas=schedule,
-            progress=batch.advance,
+            progress=False if callable(progress) else batch.advance,
         )
         assert result.states is not None
         return {"states": result.states[:-1].numpy()}
