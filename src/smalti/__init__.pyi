@@ -57,14 +57,14 @@ from .engine import Scheduled as Scheduled
 from .engine import Windows as Windows
 from .engine import get_threads as get_threads
 from .engine import set_threads as set_threads
+from .engine.decomposition import Attribution as Attribution
 from .networks.network import Network as Network
 from .networks.tables import DiscreteTable as DiscreteTable
+from .provenance.counterfactual import without as without
+from .provenance.influence import influence as influence
 from .sampling import SampleResult as SampleResult
 from .sampling import sample as sample
 from .sampling import trajectory as trajectory
-from .provenance.influence import influence as influence
-from .provenance.counterfactual import without as without
-from .engine.decomposition import Attribution as Attribution
 from .source import Source as Source
 from .source import Split as Split
 from .training import Recipe as Recipe

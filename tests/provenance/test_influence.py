@@ -1,5 +1,7 @@
 """Influence: derivatives with respect to log prior weights through the sampler, against autograd, and against leaving images out."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -54,7 +56,7 @@ def by_autograd(denoiser, of, seed: int, n: int, steps: int, solver: str, stop: 
     levels = sampling_sigmas(steps).tolist()
     read = min(range(steps), key=lambda i: abs(levels[i] - stop))
     z = initial_noise(seed, range(n), tuple(denoiser.shape), levels[0])
-    for sigma, after in zip(levels[:read], levels[1 : read + 1], strict=True):
+    for sigma, after in itertools.pairwise(levels[: read + 1]):
         z, _ = find_solver(solver)(evaluate, z, sigma, after)
     found = evaluate(z, levels[read])
     return torch.stack([torch.autograd.grad(of(x), log_priors, retain_graph=True)[0][i] for i, x in enumerate(found)])

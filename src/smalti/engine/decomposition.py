@@ -26,8 +26,8 @@ class Attribution:
         images: (B, P, T) int64, stored images, largest share first.
         shares: (B, P, T) float64, in [0, 1]; 0 where there are fewer elements.
         values: (B, P, T, C) float64, share times pixel, working scale; with `rest_values` they add up to `total`.
-        places: (B, P, T, 3) int64, (dy, dx, flip): the pixel of the element is that of the stored image, mirrored where flip is 1, at (row + dy,
-            column + dx), wrapped around.
+        places: (B, P, T, 3) int64, (dy, dx, flip): the element's pixel is that of the stored image, mirrored where flip is 1, at
+            (row + dy, column + dx), wrapped around.
         rest: (B, P) float64, the share of all other elements.
         rest_values: (B, P, C) float64, their part of the pixel.
         effective: (B, P) float64, exp(entropy) of the shares of images (flips and places of an image together), 1 to N.

@@ -3,7 +3,7 @@
 Three things are kept apart:
 
     decomposition    shares of training images in the pixels of D(z, sigma), exactly (`denoiser.attribute`)
-    influence        derivatives of a region of the sample with respect to training images' weights, through the sampler (`smalti.influence`)
+    influence        derivatives of a region of the sample with respect to images' weights, through the sampler (`smalti.influence`)
     counterfactual   what really changes when an image is left out and the same noise is sampled again (`smalti.without`)
 """
 
@@ -242,8 +242,8 @@ def _of_states(
 
 
 def _averaged(found: Attribution, top: int) -> tuple[tuple[torch.Tensor, ...], float]:
-    """The mean shares over draws of the elements that any draw lists, the largest `top`: (images, shares, errors, places, rest, effective), and
-    the most that a mean may lack because an element was not listed in a draw."""
+    """The largest `top` mean shares over draws, of the elements that any draw lists: (images, shares, errors, places, rest, effective);
+    and the most that a mean may lack because an element was not listed in a draw."""
     draws, pixels, listed = found.shares.shape
     lowest = found.shares[..., -1].mean(0)  # what an element that a draw does not list has there at most
     images, shares = torch.zeros(pixels, top, dtype=torch.int64), torch.zeros(pixels, top, dtype=torch.float64)
@@ -269,7 +269,7 @@ def _region(region: tuple[int, int, int, int] | None, shape: tuple[int, ...]) ->
         return (height - third[0]) // 2, (width - third[1]) // 2, *third
     row, column, rows, columns = (int(v) for v in region)
     if not (
-        0 <= row and 0 <= column and rows > 0 and columns > 0 and row + rows <= height and column + columns <= width
+        row >= 0 and column >= 0 and rows > 0 and columns > 0 and row + rows <= height and column + columns <= width
     ):
         raise InputError(
             f"the region {row},{column},{rows},{columns} (row, column, height, width) does not lie in {height} x {width} images"

@@ -1,15 +1,15 @@
 """How much each training image moved a sample: derivatives through all steps of the sampler, for all images at once.
 
-Let f be any function of the image read, and pi_i the prior weight of training image i. A sampler goes z_{j+1} = a_j z_j + b_j D(z_j, s_j) (Euler;
-others ask D more than once a step). With the adjoint lambda_j = df/dz_j, backwards from the image read,
+Let f be any function of the image read, and pi_i the prior weight of training image i. A sampler goes z_{j+1} = a_j z_j + b_j D(z_j, s_j)
+(Euler; others ask D more than once a step). With the adjoint lambda_j = df/dz_j, backwards from the image read,
 
     lambda_j    = a_j lambda_{j+1} + b_j J_j^T lambda_{j+1}                         J_j = dD(z_j, s_j)/dz
     influence_i = df/dlog pi_i = sum_j b_j <lambda_{j+1}, dD(z_j, s_j)/dlog pi_i>
     dD/dlog pi_i = sum_k R_k w_k^i (x^i - E_k) / sum_k R_k
 
-Leaving image i out changes f by about -influence_i. That is first order: it holds while posteriors are shared by many images. Below sigma of about
-0.2 they have snapped to single patches, derivatives vanish, and only the counterfactual (`smalti.without`) says what an image did; so images are read
-at `stop`. Windows that are made from the data (a Wiener filter's, say) are held as they are.
+Leaving image i out changes f by about -influence_i. That is first order: it holds while posteriors are shared by many images. Below sigma
+of about 0.2 they have snapped to single patches, derivatives vanish, and only the counterfactual (`smalti.without`) says what an image did;
+so images are read at `stop`. Windows that are made from the data (a Wiener filter's, say) are held as they are.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def influence(
 
 
 class _Tape:
-    """The denoiser as a differentiable function, step by step: what it answered forwards is not computed again backwards, where influence is
-    added up."""
+    """The denoiser as a differentiable function, step by step: what it answered forwards is not computed again backwards, where
+    influence is added up."""
 
     def __init__(self, denoiser: Any, labels: torch.Tensor | None, n: int) -> None:
         self.denoiser, self.labels = denoiser, labels
@@ -146,8 +146,8 @@ def _level_read(levels: list[float], stop: float) -> int:
     read = min(range(len(positive)), key=lambda i: abs(positive[i] - stop)) if stop > 0 else len(positive)
     if levels[read] < SNAPPED:
         warnings.warn(
-            f"influence at sigma {levels[read]:.3g} says little: below about {SNAPPED} posteriors have snapped to single patches and derivatives vanish; "
-            f"stop={STOP} is the default, and smalti.without(denoiser, images) shows what really changes",
+            f"influence at sigma {levels[read]:.3g} says little: below about {SNAPPED} posteriors have snapped to single patches and "
+            f"derivatives vanish; stop={STOP} is the default, and smalti.without(denoiser, images) shows what really changes",
             stacklevel=3,
         )
     return read

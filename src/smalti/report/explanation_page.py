@@ -1,4 +1,4 @@
-"""The page that shows which training pixels made a picture's pixels: one HTML file that holds its pictures and needs nothing from elsewhere.
+"""The page that shows which training pixels made a picture's pixels: one HTML file, which needs nothing from elsewhere.
 
 All text that comes from data (file names, classes) reaches the page as text, never as markup.
 """

@@ -2,7 +2,8 @@
 
     W_i(q) = sum_k R_k(q) w_k^i / sum_k R_k(q)
 
-As phase 2 (`kernels.box_numerator`), but each image's plane of weights is compared with the largest that were seen, and its entropy added up.
+As phase 2 (`kernels.box_numerator`), but each image's plane of weights is compared with the largest that were seen, and its entropy
+is added up.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def _add_entropy(share: Any, bits: Any, fraction: Any, fraction_bits: Any, out: 
 
 @plain
 def _keep_largest(share: Any, element: int, lowest: Any, kept: Any, elements: Any) -> None:
-    """Put `element` among the largest of each pixel where it belongs: kept (top, P) descending, `lowest` its last row. Of equals, the first stays."""
+    """Put `element` among the largest of each pixel: kept (top, P) descending, `lowest` its last row. Of equals, the first stays."""
     for p in range(share.shape[0]):
         if share[p] > lowest[p]:
             t = kept.shape[0] - 1
@@ -102,8 +103,8 @@ def box_shares(
         images .. least: as for `kernels.box_numerator`; rows B to 2 B of z are the mirror images of rows 0 to B where `flips` is 2.
         places: (flips, P) int64, the pixels in the plane of z, and of its mirror image.
         factors: (P,) real, 1 / sum_k R_k there.
-        kept, numbers: (B, top, P) float32 and int64, results: the largest shares, descending, and 2 times the image's index, plus 1 if mirrored;
-            begin with 0.
+        kept, numbers: (B, top, P) float32 and int64, results: the largest shares, descending, and 2 times the image's index, plus 1
+            if mirrored; begin with 0.
         entropy: (B, P) float32, result: - sum over images of share log2(share), the flips of an image together.
     """
     height, width, stride, first, row, box_height, box_width, box_first, windows = layout
