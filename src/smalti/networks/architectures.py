@@ -47,6 +47,8 @@ NCSNPP = {"noise_embedding": "fourier", "noise_multiplier": 2, "encoder": "resid
 _UNETS: dict[str, dict[str, Any]] = {
     "cifar10": {"model_channels": 128, "multipliers": [2, 2, 2], "blocks": 4, "attention": [16], "dropout": 0.13},
     "small": {"model_channels": 64, "multipliers": [1, 2, 2], "blocks": 2, "attention": [8], "dropout": 0.1},
+    # twice as quick as "small" with 32 channels on a CPU: few channels at the full resolution, where most of the time goes
+    "light": {"model_channels": 16, "multipliers": [1, 4, 4], "blocks": 1, "attention": [8], "dropout": 0.0},
     "tiny": {"model_channels": 24, "multipliers": [1, 2], "blocks": 1, "attention": [4], "dropout": 0.05},
 }
 
@@ -68,8 +70,8 @@ def find_preset(arch: str, preset: str) -> dict[str, Any]:
 
     Args:
         arch: "ddpmpp", "ncsnpp" or "dit".
-        preset: "cifar10" (EDM's for 32 x 32), "small" or "tiny"; for "dit" "b4" or "B/4" (Niedoba et al., Table 2), "s", "small"
-            or "tiny".
+        preset: "cifar10" (EDM's for 32 x 32), "small", "light" (32 x 32 on a CPU) or "tiny"; for "dit" "b4" or "B/4" (Niedoba
+            et al., Table 2), "s", "small" or "tiny".
 
     Raises:
         InputError: there is none of this name; names the nearest.
