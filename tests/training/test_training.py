@@ -274,7 +274,7 @@ class TestInterrupts:
             with pytest.raises(KeyboardInterrupt):
                 train(digits, quick(steps=60), tmp_path / "cut", name="n")
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        assert not (tmp_path / "cut" / "network.safetensors").exists() or name != "edm_loss"
+        assert Network.load(tmp_path / "cut" / "network.safetensors").about["steps"] < 60
         assert train(digits, quick(steps=60), tmp_path / "cut", name="n", resume=True).history == whole.history
         for file in ("network.safetensors", "state.safetensors"):
             assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "cut" / file).read_bytes()
