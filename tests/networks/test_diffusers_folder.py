@@ -14,8 +14,8 @@ import torch
 
 from smalti import InputError
 from smalti.networks.conventions import DiscreteTable, as_denoiser
+from smalti.networks.diffusers_config import DISCRETE, EDM, read_scheduler
 from smalti.networks.diffusers_folder import read_diffusers
-from smalti.networks.diffusers_scheduler import DISCRETE, EDM, read_scheduler
 from smalti.networks.tables import SCHEDULES
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")

@@ -20,8 +20,7 @@ from smalti.source import Split
 from smalti.training import Recipe, TrainingDivergedError, train, trainer
 from smalti.training.augmentation import augment
 from smalti.training.batches import Batches
-from smalti.training.loss import edm_loss, edm_weight
-from smalti.training.validation import Validation
+from smalti.training.loss import Validation, edm_loss, edm_weight
 
 QUICK = {"arch": "dit", "preset": "tiny", "changes": {"hidden": 16, "blocks": 1}, "batch_size": 8, "warmup": 2}
 

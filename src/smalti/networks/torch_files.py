@@ -20,12 +20,9 @@ import torch
 
 from smalti.core.errors import InputError
 from smalti.core.pickles import Budget, RefusedError, printable, refusals
-from smalti.networks.checkpoint import Checkpoint
-from smalti.networks.edm_pickle import ADMITTED, checkpoint_of_records, find_network
-from smalti.networks.edm_records import edm_names
-from smalti.networks.tensor_records import TensorRecord, check_shares
-from smalti.networks.torch_streams import is_archive, is_legacy, read_tree
-from smalti.networks.whole_file import read_whole
+from smalti.networks.checkpoint import Checkpoint, read_whole
+from smalti.networks.edm_pickle import ADMITTED, checkpoint_of_records, edm_names, find_network
+from smalti.networks.torch_streams import TensorRecord, check_shares, is_archive, is_legacy, read_tree
 
 __all__ = ["read_torch_file"]
 

@@ -6,13 +6,16 @@ was killed goes on from its last state to the same bits (on a CPU; a GPU's sums 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import csv
 import io
 import math
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,15 +30,40 @@ from smalti.core.validation import check_count
 from smalti.networks.architectures import build
 from smalti.networks.network import Network
 from smalti.source import Source
-from smalti.training.batches import Batches
-from smalti.training.interrupts import deferred_interrupt
-from smalti.training.loss import edm_loss
-from smalti.training.randomness import seed_of
+from smalti.training.batches import Batches, seed_of
+from smalti.training.loss import MOST, Validation, edm_loss
 from smalti.training.recipe import Recipe
 from smalti.training.state import FILE, load_state, restore, save_state
-from smalti.training.validation import MOST, Validation
 
-__all__ = ["LOG", "NETWORK", "Training", "TrainingDivergedError", "train"]
+__all__ = ["LOG", "NETWORK", "Training", "TrainingDivergedError", "deferred_interrupt", "train"]
+
+
+@contextlib.contextmanager
+def deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Within the block a first Ctrl-C is only noted: yields `wanted()`, which says whether there was one. A second ends the block at once.
+
+    Only the main thread gets signals; elsewhere, and where someone else handles them, nothing is changed.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield lambda: False
+        return
+    noted = False
+
+    def note(number: int, frame: Any) -> None:
+        nonlocal noted
+        if noted:
+            raise KeyboardInterrupt
+        noted = True
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: noted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 NETWORK, LOG = "network.safetensors", "loss.csv"
 LOGGED = 50  # steps per row of the log
