@@ -19,7 +19,7 @@ from smalti.networks.dit import DiT
 from smalti.networks.preconditioning import EDMPreconditioned
 from smalti.networks.unet import UNet
 
-__all__ = ["ARCHITECTURES", "PRESETS", "build", "find_preset", "preset_config"]
+__all__ = ["ARCHITECTURES", "PRESETS", "build", "find_preset", "parameter_names", "preset_config"]
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {"unet": UNet, "dit": DiT}
 
@@ -152,6 +152,16 @@ def build(config: Mapping[str, Any], state: Mapping[str, torch.Tensor] | None = 
         )
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
     return network.eval()
+
+
+def parameter_names(config: Mapping[str, Any]) -> list[str]:
+    """The names that `build` wants of a state, in its order.
+
+    Raises:
+        InputError: see `check_config`.
+    """
+    with torch.device("meta"):
+        return list(build(config).state_dict())
 
 
 def check_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from torch import nn
 
 from smalti.core.errors import EnvironmentFailure, InputError, from_os_error
 from smalti.core.files import atomic_write
+from smalti.core.pickles import printable
 from smalti.source.memory import SHARE, available_memory, size_in_words
 
 __all__ = ["MAX_FILE", "Checkpoint", "check_safetensors", "read_safetensors", "read_whole", "write_safetensors"]
@@ -66,6 +67,7 @@ def read_whole(path: str | os.PathLike[str]) -> bytes:
 
 KEY, FORMAT = "smalti", 1
 LARGEST_HEADER = 16 << 20  # bytes of JSON; a network of this family has some tens of kilobytes
+MOST_SIDES = 8  # dimensions of a tensor
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
@@ -111,37 +113,49 @@ def write_safetensors(
         file.write(save(tensors, {KEY: text}))
 
 
-def read_safetensors(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a network in smalti's own format.
+def read_safetensors(path: str | os.PathLike[str], config: Mapping[str, Any] | None = None) -> Checkpoint:
+    """Read a network in smalti's own format, or the bare tensors of one whose architecture is given.
+
+    Args:
+        path: the file.
+        config: the architecture, where the file does not hold it.
 
     Raises:
-        InputError: not such a file, damaged, or without the metadata; nothing beyond the file's size is allocated.
+        InputError: not such a file, damaged, without the metadata where no `config` is given, or with it where one is; nothing
+            beyond the file's size is allocated.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     data = read_whole(path)
     metadata = check_safetensors(data, path)
     text = metadata.get(KEY)
     if not isinstance(text, str):
-        raise InputError(
-            f"{path} has no smalti metadata, so its architecture is unknown; write it with Network.save or smalti train"
-        )
+        if config is None:
+            raise InputError(
+                f"{path} has no smalti metadata, so its architecture is unknown; pass config={{'architecture': 'unet', ...}}"
+            )
+        return Checkpoint(dict(config), _tensors(data, path), {"format": "safetensors"})
+    if config is not None:
+        raise InputError(f"{path} says of what architecture it is; leave config out")
     try:
         said = json.loads(text)
     except (ValueError, RecursionError):
         raise InputError(f"the smalti metadata of {path} is not readable JSON; the file is damaged") from None
     if not isinstance(said, dict) or said.get("format") != FORMAT:
         found = said.get("format") if isinstance(said, dict) else None
-        raise InputError(f"{path} is of format {str(found)[:40]}; this smalti reads format {FORMAT}")
-    config, about = said.get("config"), said.get("about", {})
-    if not isinstance(config, dict) or not isinstance(about, dict):
+        raise InputError(f"{path} is of format {printable(str(found), 40)}; this smalti reads format {FORMAT}")
+    architecture, about = said.get("config"), said.get("about", {})
+    if not isinstance(architecture, dict) or not isinstance(about, dict):
         raise InputError(f"the smalti metadata of {path} has no configuration; the file is damaged")
+    return Checkpoint(architecture, _tensors(data, path), about)
+
+
+def _tensors(data: bytes, path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
     try:
-        state = load(data)
+        return load(data)
     except (SafetensorError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a readable safetensors file ({_line(error)})") from error
-    return Checkpoint(config, state, about)
 
 
 def check_safetensors(data: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -161,7 +175,7 @@ def check_safetensors(data: bytes, path: str | os.PathLike[str]) -> dict[str, An
         raise damaged(f"its header claims {length} bytes")
     try:
         header = json.loads(data[8 : 8 + length])
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # a number of over 4300 digits too
         raise damaged("its header is not JSON") from None
     if not isinstance(header, dict):
         raise damaged("its header is not a table")
@@ -171,15 +185,17 @@ def check_safetensors(data: bytes, path: str | os.PathLike[str]) -> dict[str, An
         try:
             low, high = entry["data_offsets"]
             shape, size = entry["shape"], _BYTES[entry["dtype"]]
+            if not isinstance(shape, list) or len(shape) > MOST_SIDES:
+                raise ValueError
             for side in [low, high, *shape]:
-                if not isinstance(side, int) or isinstance(side, bool) or side < 0:
+                if not isinstance(side, int) or isinstance(side, bool) or not 0 <= side <= len(data):
                     raise ValueError
-            for side in shape:
+            for side in shape:  # at most MOST_SIDES factors of at most the file's size each
                 size *= side
         except (KeyError, TypeError, ValueError):
-            raise damaged(f"its entry for {str(name)[:60]} is malformed") from None
+            raise damaged(f"its entry for {printable(str(name), 60)} is malformed") from None
         if high - low != size:
-            raise damaged(f"{str(name)[:60]} claims {size} bytes and is given {high - low}")
+            raise damaged(f"{printable(str(name), 60)} does not have as many bytes as it claims")
         spans.append((low, high))
     end = 0
     for low, high in sorted(spans):
@@ -192,4 +208,4 @@ def check_safetensors(data: bytes, path: str | os.PathLike[str]) -> dict[str, An
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120]
+    return printable(" ".join(str(error).split()), 120)
