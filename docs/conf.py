@@ -20,6 +20,7 @@ extensions = [
     "plain_docstrings",
     "measured_rows",
     "self_contained",
+    "command_reference",
 ]
 exclude_patterns = ["_build", "measured", "extensions"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]

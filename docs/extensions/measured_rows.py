@@ -1,8 +1,8 @@
 """What was measured, put into pages, so that no page keeps numbers of its own.
 
     {measured} PREFIX     the rows of the speed table whose first cell starts with PREFIX
-    {measured-table}      the whole section: docs/measured/speed.md, or where there is none the README's "Speed"
-    {measured-scaling}    docs/measured/scaling.md, or a line that says how to make it
+    {measured-table}      docs/measured/speed.md
+    {measured-scaling}    docs/measured/scaling.md
 
 Both files are Markdown, as `make bench` writes them.
 """
@@ -16,7 +16,6 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 DOCS = Path(__file__).parents[1]
-README = DOCS.parent / "README.md"
 TABLE, SCALING = DOCS / "measured" / "speed.md", DOCS / "measured" / "scaling.md"
 KEPT = ("what", "ours", "published", "ratio")
 
@@ -48,18 +47,14 @@ class MeasuredTable(Included):
     """The speed table with what is said of it."""
 
     def text(self) -> tuple[Path, str]:
-        if TABLE.is_file():
-            return TABLE, TABLE.read_text("utf-8")
-        return README, section(README.read_text("utf-8"), "Speed")
+        return TABLE, TABLE.read_text("utf-8")
 
 
 class MeasuredScaling(Included):
     """Time against N and sigma."""
 
     def text(self) -> tuple[Path, str]:
-        if SCALING.is_file():
-            return SCALING, SCALING.read_text("utf-8")
-        return README, "Not measured yet on this version: `make bench` writes it."
+        return SCALING, SCALING.read_text("utf-8")
 
 
 class Measured(SphinxDirective):
@@ -69,15 +64,14 @@ class Measured(SphinxDirective):
     final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
-        path = TABLE if TABLE.is_file() else README
-        self.env.note_dependency(str(path))
-        found = rows(path.read_text("utf-8"), self.arguments[0])
+        self.env.note_dependency(str(TABLE))
+        found = rows(TABLE.read_text("utf-8"), self.arguments[0])
         if not found:
-            raise self.error(f"the speed table of {path.name} has no row that starts with {self.arguments[0]!r}")
+            raise self.error(f"{TABLE.name} has no row that starts with {self.arguments[0]!r}")
         text = ["| " + " | ".join(KEPT) + " |", "|---" * len(KEPT) + "|"]
         text += [joined("| " + " | ".join(row) + " |") for row in found]
         container = nodes.container()
-        self.state.nested_parse(StringList(text, str(path)), self.content_offset, container)
+        self.state.nested_parse(StringList(text, str(TABLE)), self.content_offset, container)
         return container.children
 
 
@@ -99,9 +93,3 @@ def rows(markdown: str, prefix: str) -> list[list[str]]:
         elif header and cells[0].startswith(prefix):
             found.append([cells[header.index(name)] for name in KEPT])
     return found
-
-
-def section(markdown: str, title: str) -> str:
-    """What stands under a heading of the second level, without the heading."""
-    _, _, rest = markdown.partition(f"\n## {title}\n")
-    return rest.partition("\n## ")[0].strip()

@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 from smalti.cli import boundary
-from smalti.core.errors import EnvironmentFailure, InputError
+from smalti.core.errors import EnvironmentFailure, InputError, InterruptedRunError
 
 
 def raising(error):
@@ -33,7 +33,7 @@ class UsageProblemError(Exception):
         (InputError("two\nlines"), 2, "smalti: error: two lines\n"),
         (EnvironmentFailure("the disk is full"), 1, "smalti: error: the disk is full\n"),
         (KeyboardInterrupt(), 130, "smalti: interrupted\n"),
-        (boundary.InterruptedRunError("3 of 4 are kept"), 130, "smalti: 3 of 4 are kept\n"),
+        (InterruptedRunError("3 of 4 are kept"), 130, "smalti: 3 of 4 are kept\n"),
         (
             OSError(errno.ENOSPC, "No space", "x.npz"),
             1,

@@ -242,7 +242,7 @@ def test_a_full_disk_is_the_environment(capsys, tmp_path, monkeypatch):
     code, _, err = run(capsys, *DENOISE, "--denoiser", "gaussian", "--sigma", 1, "--out", tmp_path / "o")
     assert code == 1
     assert "the disk is full" in err
-    assert list((tmp_path / "o").iterdir()) == []
+    assert not (tmp_path / "o").exists()
 
 
 def test_bench_gets_what_was_asked(capsys, tmp_path, monkeypatch):

@@ -5,11 +5,11 @@ import os
 import numpy as np
 import pytest
 
-from smalti.cli.jobs import lock
-from smalti.cli.jobs.batches import interrupted_run, run_batches
-from smalti.cli.jobs.run_folder import RunFolder
+from smalti.cli.jobs.batches import run_batches
+from smalti.core import folder_lock as lock
 from smalti.core.errors import InputError, NoRoomError
 from smalti.core.files import save_npz
+from smalti.core.run_folder import RunFolder
 
 FILES = ("out.npz",)
 IDENTITY = {"seed": 0, "data": {"fingerprint": "abc"}}
@@ -183,14 +183,14 @@ def test_a_part_without_its_record_is_a_result(tmp_path):
 def test_what_an_interrupted_run_advises_works(tmp_path):
     with RunFolder(tmp_path, FILES, overwrite=True) as folder:
         folder.start(IDENTITY, 5, {})
-        assert str(interrupted_run(folder, 0, 5, "image")).endswith("finished; run the same command again")
+        assert str(folder.interrupted(0, "image")).endswith("finished; run the same command again")
         folder.save_part(0, 1, {"a": np.zeros(1)}, done=1)
-        assert "1 of 5 images is kept" in str(interrupted_run(folder, 1, 5, "image"))
-        assert str(interrupted_run(folder, 1, 5, "image")).endswith("with --resume instead of --overwrite")
+        assert "1 of 5 images is kept" in str(folder.interrupted(1, "image"))
+        assert str(folder.interrupted(1, "image")).endswith("with --resume instead of --overwrite")
     with RunFolder(tmp_path, FILES, resume=True) as folder:
         assert not folder.start(IDENTITY, 5, {})
-        assert str(interrupted_run(folder, 1, 1, "image")).startswith("interrupted: 1 of 1 image is kept")
-        assert str(interrupted_run(folder, 1, 1, "image")).endswith("to go on, run the same command with --resume")
+        assert str(folder.interrupted(1, "image")).startswith("interrupted: 1 of 5 images is kept")
+        assert str(folder.interrupted(1, "image")).endswith("to go on, run the same command with --resume")
 
 
 @pytest.mark.parametrize(
@@ -274,3 +274,40 @@ def test_without_locks_the_run_goes_on(tmp_path, monkeypatch, missing):
         return
     assert run(tmp_path, Work()) == (5, False)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.npz", "run.json"]
+
+
+def test_leftovers_of_a_killed_run_are_cleared(tmp_path):
+    run(tmp_path, Work(stop=2))
+    for name in (".run.json.abcd1234.tmp", ".out.npz.abcd1234.tmp", ".parts/.x.npz.abcd1234.tmp", "mine.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    run(tmp_path, Work(), resume=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.tmp", "out.npz", "run.json"]
+
+
+def test_overwriting_removes_what_other_options_wrote(tmp_path):
+    (tmp_path / "samples-1.png").write_bytes(b"")
+    (tmp_path / "mine.png").write_bytes(b"")
+    with RunFolder(tmp_path, FILES, others=("samples-*.png",)) as folder:
+        folder.start(IDENTITY, 5, {})
+    assert (tmp_path / "samples-1.png").exists(), "not asked to"
+    with RunFolder(tmp_path, FILES, overwrite=True, others=("samples-*.png",)) as folder:
+        folder.start(IDENTITY, 5, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.png", "run.json"]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"status": 7, "key": []}', '{"status": "partial", "key": {"a": 1}}'])
+def test_a_strange_record_is_a_clear_line(tmp_path, text):
+    run(tmp_path, Work(stop=2))
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(InputError, match=r"run.json is missing or damaged; --overwrite starts again"):
+        start(tmp_path, resume=True)
+
+
+def test_folders_made_for_nothing_are_removed(tmp_path):
+    with lock.FolderLock(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b" / lock.LOCK).exists()
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "c").mkdir()
+    with lock.FolderLock(tmp_path / "c"):
+        pass
+    assert (tmp_path / "c").exists()

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ import torch
 from smalti import Denoiser, EnvironmentFailure, InputError, edm_sigmas
 from smalti.core.errors import from_os_error
 from smalti.core.files import atomic_write
+from smalti.core.leftovers import hold, is_left_over
 from smalti.core.noise import standard_normal
 from smalti.core.progress import progress
 from smalti.core.schedule import nearest_level
@@ -116,3 +121,39 @@ def test_what_is_refused(z, sigma, labels, message):
     with pytest.raises(InputError, match=message) as error:
         Echo()(z, sigma, labels)
     assert "\n" not in str(error.value)
+
+
+def test_temporary_files_of_killed_processes_are_cleared(tmp_path: Path) -> None:
+    """A process is killed within a write; the next one that writes there removes what it left, and nothing of the living."""
+    program = (
+        "import os, sys; from smalti.core.files import atomic_write\n"
+        "with atomic_write(sys.argv[1]) as file:\n"
+        "    file.write(b'half'); file.flush(); print('writing', flush=True); sys.stdin.readline()\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "a.bin")]
+    dead, alive = (subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in "ab")
+    for process in (dead, alive):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+    dead.kill()
+    dead.communicate()
+    assert len(list(tmp_path.glob(".*.tmp"))) == 2
+    with atomic_write(tmp_path / "b.bin") as file:
+        file.write(b"whole")
+    [left] = tmp_path.glob(".*.tmp")
+    assert f".{alive.pid}-" in left.name
+    alive.communicate("\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bin", "b.bin"]
+    assert (tmp_path / "a.bin").read_bytes() == b"half"
+
+
+def test_a_lock_protects_what_another_container_writes(tmp_path: Path) -> None:
+    """There, the number of the process says nothing: what is locked stays, whatever its name."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    path = tmp_path / f".x.{gone.pid}-abc.tmp"
+    with open(path, "wb") as file:
+        hold(file.fileno())
+        assert not is_left_over(path, gone.pid)
+    assert is_left_over(path, gone.pid)
+    assert not is_left_over(path, os.getpid())

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from smalti.cli.app import app
+
 EXTENSIONS = Path(__file__).parents[2] / "docs" / "extensions"
 
 
@@ -24,14 +26,21 @@ def test_what_loads_from_another_host_is_found():
     assert loaded('<a href="https://a.example">a link is not loaded</a><img src="_static/x.png">') == []
 
 
-def test_rows_and_sections_of_what_was_measured():
+def test_rows_of_what_was_measured():
     module = extension("measured_rows")
     table = "| what | ours | published | ratio |\n|---|---|---|---|\n| A p=3 | 1 | 2 | 3 |\n| B | 4 | 5 | 6 |\n"
-    text = f"# t\n\n## Speed\n\nsaid\n\n{table}\n## Next\n"
-    assert module.rows(text, "A") == [["A p=3", "1", "2", "3"]]
-    assert module.rows(text, "C") == []
-    assert module.section(text, "Speed").startswith("said")
-    assert "Next" not in module.section(text, "Speed")
+    assert module.rows(table, "A") == [["A p=3", "1", "2", "3"]]
+    assert module.rows(table, "C") == []
+
+
+def test_the_command_reference_has_every_command_and_loses_no_dash():
+    module = extension("command_reference")
+    text = module.reference()
+    assert text.count("## smalti ") == len(app.registered_commands)
+    assert "`--seed <int>`" in text
+    assert (
+        module.marked("Exactly one of --level and -n; pspc-square") == "Exactly one of `--level` and `-n`; pspc-square"
+    )
 
 
 def test_docstrings_become_markup():

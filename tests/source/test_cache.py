@@ -5,19 +5,19 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from smalti.core.errors import InputError
+from smalti.core.errors import EnvironmentFailure, InputError
 from smalti.source import Source
 from smalti.source import cache as cache_module
-from smalti.source import pictures as pictures_module
+from smalti.source.formats import image_files as pictures_module
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_the_second_time_nothing_is_decoded(folder: Path, cache: Path, builds, r
     assert (whole.images == rgb.transpose(0, 3, 1, 2)).all()
     assert whole.fingerprint() == first.fingerprint()
     [entry] = entries(cache)
-    assert sorted(path.name for path in entry.iterdir()) == ["images.npy", "labels.npy", "meta.json"]
+    assert sorted(path.name for path in entry.iterdir()) == ["images.npy", "labels.npy", "meta.json", "sums.npy"]
     assert json.loads((entry / "meta.json").read_text())["class_names"] == ["cat", "dog"]
     assert (np.load(entry / "images.npy") == whole.images).all()
 
@@ -96,16 +96,6 @@ def test_a_zip_is_known_by_its_directory(tmp_path: Path, files, write_zip, encod
     assert len(builds) == 2
 
 
-def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_module.cache_root() == tmp_path / "cache"
-    monkeypatch.delenv("SMALTI_CACHE")
-    assert cache_module.cache_root() == tmp_path / "xdg" / "smalti"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_module.cache_root() == tmp_path / ".cache" / "smalti"
-
-
 def _cut(entry: Path) -> None:
     os.truncate(entry / "images.npy", (entry / "images.npy").stat().st_size - 1)
 
@@ -120,11 +110,19 @@ def _rewrite(entry: Path, change: dict[str, object]) -> None:
     (entry / "meta.json").write_text(json.dumps({**meta, **change}))
 
 
+def _flip(entry: Path, name: str, at: int = -1) -> None:
+    """Turn one bit of a file."""
+    data = bytearray((entry / name).read_bytes())
+    data[at] ^= 1
+    (entry / name).write_bytes(data)
+
+
+def _relabel(entry: Path, labels: list[int]) -> None:
+    np.save(entry / "labels.npy", np.array(labels, np.int64))
+
+
 def _swap(entry: Path) -> None:
-    (entry / "images.npy").unlink()
-    entry.joinpath("labels.npy").unlink()
-    entry.joinpath("meta.json").unlink()
-    entry.rmdir()
+    shutil.rmtree(entry)
     entry.write_text("a file where a folder was")
 
 
@@ -142,6 +140,20 @@ DAMAGE = {
     "another format": lambda e: _rewrite(e, {"format": 0}),
     "another shape": lambda e: _rewrite(e, {"shape": [6, 3, 4, 5]}),
     "bad skipped": lambda e: _rewrite(e, {"skipped": [1]}),
+    "no sums": lambda e: (e / "sums.npy").unlink(),
+    "a flipped bit in the images": lambda e: _flip(e, "images.npy", -100),
+    "a flipped bit in their header": lambda e: _flip(e, "images.npy", 90),
+    "a flipped bit in the labels": lambda e: _flip(e, "labels.npy", -8),
+    "a flipped bit in the sums": lambda e: _flip(e, "sums.npy"),
+    "a flipped bit in a class name": lambda e: _flip(e, "meta.json", (e / "meta.json").read_bytes().index(b"cat")),
+    "negative labels": lambda e: _relabel(e, [0, 0, 0, -1, 1, 1]),
+    "a label out of range": lambda e: _relabel(e, [0, 0, 0, 1, 1, 2]),
+    "labels are false": lambda e: _rewrite(e, {"digests": {"sums": "", "labels": False}}),
+    "labels forgotten": lambda e: _rewrite(e, {"digests": {}}),
+    "too few class names": lambda e: _rewrite(e, {"class_names": ["cat"]}),
+    "a nested meta": lambda e: (e / "meta.json").write_text("[" * 100_000),
+    "a long number in meta": lambda e: (e / "meta.json").write_text('{"shape": [' + "9" * 5000 + "]}"),
+    "pickles in labels": lambda e: np.save(e / "labels.npy", np.array([None] * 6), allow_pickle=True),
     "a file": _swap,
 }
 
@@ -162,8 +174,6 @@ def test_damage_is_repaired(folder: Path, cache: Path, builds, rgb, damage) -> N
 
 
 def test_an_open_source_survives_the_removal_of_its_entry(folder: Path, cache: Path, rgb) -> None:
-    import shutil
-
     source = Source.open(folder)
     shutil.rmtree(cache)
     assert (source.images == rgb.transpose(0, 3, 1, 2)).all()
@@ -200,8 +210,6 @@ def test_a_disk_that_fills_up(folder: Path, cache: Path, monkeypatch, rgb, where
 
 
 def test_too_little_room_on_the_disk_is_seen_before(folder: Path, cache: Path, monkeypatch) -> None:
-    import shutil
-
     monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
     with pytest.warns(UserWarning, match="360 B, 10 B free.*with room"):
         assert len(Source.open(folder)) == 6
@@ -217,7 +225,7 @@ if len(sys.argv) > 3:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 if sys.argv[2]:
     import time
-    from smalti.source import pictures
+    from smalti.source.formats import image_files as pictures
     build = pictures._build
     def slow(*rest):
         built = build(*rest)
@@ -270,14 +278,53 @@ def test_errors_and_interrupts_leave_nothing(folder: Path, cache: Path, monkeypa
     assert entries(cache) == []
 
 
-def test_what_dead_processes_left_is_removed_after_a_day(folder: Path, cache: Path) -> None:
+def test_what_dead_processes_left_is_removed_at_once(folder: Path, cache: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    names = {"old": f".tmp-{dead.pid}-a", "young": f".tmp-{dead.pid}-b", "alive": f".tmp-{os.getpid()}-c"}
-    for kind, name in names.items():
+    left, alive, other = f".tmp-{dead.pid}-a", f".tmp-{os.getpid()}-c", ".tmp-x"
+    for name in (left, alive, other):
         (cache / name).mkdir(parents=True)
         (cache / name / "1.npy").write_text("")
-        if kind != "young":
-            os.utime(cache / name, (time.time() - 90000,) * 2)
     Source.open(folder)
-    assert {path.name for path in entries(cache) if path.name.startswith(".tmp")} == {names["young"], names["alive"]}
+    assert {path.name for path in entries(cache) if path.name.startswith(".tmp")} == {alive, other}
+
+
+def test_a_killed_opening_is_cleared_by_the_next(folder: Path, cache: Path) -> None:
+    command = [sys.executable, "-c", SCRIPT, str(folder), "wait"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "built\n"
+    process.kill()
+    process.communicate()
+    assert [path.name.startswith(".tmp-") for path in entries(cache)] == [True]
+    Source.open(folder)
+    assert [path.name.startswith(".tmp-") for path in entries(cache)] == [False]
+
+
+def test_large_images_are_verified_where_they_are_read_anyway(
+    folder: Path, cache: Path, builds, monkeypatch, rgb
+) -> None:
+    monkeypatch.setattr(cache_module, "CHECKED_AT_ONCE", 0)
+    Source.open(folder)
+    [entry] = entries(cache)
+    assert Source.open(folder).verify()
+    _flip(entry, "images.npy", -1)  # in the last image
+    hit = Source.open(folder)
+    assert hit.origin.hit  # type: ignore[union-attr]
+    Source.open(folder, classes="cat").fingerprint()  # not in what was chosen
+    Source.open(folder, limit=3).verify()
+    for chosen in (hit, hit.with_hflip(True), hit.subset([0, 5]), Source.open(folder, classes="dog")):
+        for look in (chosen.verify, chosen.fingerprint):
+            with pytest.raises(EnvironmentFailure, match=r"image \d of pets was damaged in the cache.*run this again"):
+                look()
+    assert entries(cache) == []
+    again = Source.open(folder)
+    assert len(builds) == 2
+    assert again.verify()
+    assert (again.images == rgb.transpose(0, 3, 1, 2)).all()
+
+
+def test_what_has_no_checksums_is_said(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((2, 1, 2, 2), np.uint8))
+    assert not Source.open(tmp_path / "x.npy").verify()
+    assert not Source(np.zeros((2, 1, 2, 2), np.uint8)).verify()

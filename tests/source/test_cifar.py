@@ -117,11 +117,11 @@ def test_links_in_tars_are_ignored(tmp_path: Path, batches) -> None:
 
 def test_oversized_tars(tmp_path: Path, batches, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_tar(tmp_path / "x.tar.gz", archive_files(batches, python2_pickle))
-    monkeypatch.setattr("smalti.source.cifar.MAX_FILE", 9000)
+    monkeypatch.setattr("smalti.source.formats.cifar.MAX_FILE", 9000)
     with pytest.raises(InputError, match="more than 9000"):
         Source.open(path)
-    monkeypatch.setattr("smalti.source.cifar.MAX_FILE", 1 << 20)
-    monkeypatch.setattr("smalti.source.cifar.MAX_TAR", 20000)
+    monkeypatch.setattr("smalti.source.formats.cifar.MAX_FILE", 1 << 20)
+    monkeypatch.setattr("smalti.source.formats.cifar.MAX_TAR", 20000)
     with pytest.raises(InputError, match="unpacks to more than 20000"):
         Source.open(path)
 

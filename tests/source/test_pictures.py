@@ -14,7 +14,7 @@ import pytest
 
 from smalti.core.errors import InputError
 from smalti.source import Source
-from smalti.source import gathering as gathering_module
+from smalti.source import parallel_decoding as gathering_module
 from smalti.source.trees import central_directory_hash
 
 
@@ -80,6 +80,21 @@ def test_links_loops_and_pipes(folder: Path) -> None:
     }
 
 
+def test_what_is_skipped_is_listed_as_it_is_now(folder: Path) -> None:
+    """Links come and go after the images were cached; a link to itself is no reason to refuse (case 14)."""
+    (folder / "self.png").symlink_to("self.png")
+    (folder / "notes.txt").write_text("hello")
+    first = Source.open(folder)
+    assert dict(first.skipped) == {"self.png": "a link to itself", "notes.txt": "not an image file"}
+    (folder / "self.png").unlink()
+    (folder / "notes.txt").unlink()
+    (folder / "cat/lost.png").symlink_to("nowhere")
+    second = Source.open(folder)
+    assert second.origin is not None
+    assert second.origin.hit
+    assert second.skipped == (("cat/lost.png", "a broken link"),)
+
+
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_edm_labels(tmp_path: Path, write_folder, write_zip, encode, rgb: np.ndarray, kind: str) -> None:
     names = [f"0000{k % 2}/img{k}.png" for k in range(6)]
@@ -129,7 +144,7 @@ def test_unreadable_edm_labels(tmp_path: Path, write_zip, files) -> None:
 def test_another_kind_of_dataset_json_is_just_a_file(tmp_path: Path, write_zip, files) -> None:
     source = Source.open(write_zip(tmp_path / "x.zip", {**files, "dataset.json": b'{"name": "pets"}'}))
     assert source.class_names == ("cat", "dog")
-    assert source.skipped == (("dataset.json", "not an image file"),)
+    assert source.skipped == (("dataset.json", "not an EDM data set's"),)
 
 
 def test_nothing_to_read(tmp_path: Path, write_zip) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from smalti import Source
-from smalti.source import checks, scale
+from smalti.source import checks
+from smalti.source import conventions as scale
 
 BYTES = np.random.default_rng(0).integers(0, 256, (50, 3, 4, 4)).astype(np.float32)
 SAYS = r"x\..*: values from 0 to 255; the working scale is \[-1, 1\]: save uint8, or divide by 127.5 and subtract 1"

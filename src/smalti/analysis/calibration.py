@@ -188,7 +188,7 @@ def calibrate(
     """Choose a denoiser's schedule: what of it is nearest to a network at each noise level, or denoises held-out images best.
 
     Args:
-        denoiser: the registered name of one that has a parameter by noise level (`smalti.denoisers.schedule_file.BY_LEVEL`).
+        denoiser: the registered name of one that has a parameter by noise level (`smalti.Denoiser.by_level`).
         source: the images that it is made on: those that the network was trained on. A network that records others is warned of.
         network: what it is to be like: a network, or any denoiser; `Optimal(source)` gives the left of the workshop paper's Fig. 5.
             None holds images out.

@@ -54,7 +54,7 @@ def identity_of(denoiser: Any) -> dict[str, Any]:
     Returns:
         Plain JSON values.
     """
-    kind = f"{type(denoiser).__module__}.{type(denoiser).__qualname__}"
+    kind = vars(type(denoiser)).get("kept_as") or f"{type(denoiser).__module__}.{type(denoiser).__qualname__}"
     digest = getattr(denoiser, "digest", None)
     if callable(digest):
         return {"class": kind, "digest": digest()}

@@ -13,20 +13,14 @@ from typing import Any, TextIO
 
 import typer
 
-from smalti.core.errors import SmaltiError, from_os_error
+from smalti.core.errors import InterruptedRunError, SmaltiError, from_os_error
 
-__all__ = ["InterruptedRunError", "run", "show_tracebacks"]
+__all__ = ["run", "show_tracebacks"]
 
 BAD_INPUT, ENVIRONMENT, INTERRUPTED = 2, 1, 130
 CLOSED_PIPE = 141  # 128 + SIGPIPE: as a shell reports a program that the signal ended
 
 _debug = False
-
-
-class InterruptedRunError(SmaltiError):
-    """Ctrl-C, after what was finished has been kept; the message says what and where."""
-
-    exit_code = INTERRUPTED
 
 
 def show_tracebacks(value: bool) -> bool:

@@ -1,6 +1,6 @@
 """The errors that smalti raises on purpose; each message is one line that says what is wrong and what to do.
 
-`exit_code` is what the command line exits with: 2 for bad input, 1 for the environment (disk, memory).
+`exit_code` is what the command line exits with: 2 for bad input, 1 for the environment (disk, memory), 130 for Ctrl-C.
 """
 
 from __future__ import annotations
@@ -9,7 +9,15 @@ import difflib
 import errno
 from collections.abc import Iterable
 
-__all__ = ["EnvironmentFailure", "InputError", "NoRoomError", "SmaltiError", "did_you_mean", "from_os_error"]
+__all__ = [
+    "EnvironmentFailure",
+    "InputError",
+    "InterruptedRunError",
+    "NoRoomError",
+    "SmaltiError",
+    "did_you_mean",
+    "from_os_error",
+]
 
 
 class SmaltiError(Exception):
@@ -28,6 +36,12 @@ class EnvironmentFailure(SmaltiError, RuntimeError):
     """The machine cannot do it: a full disk, too little memory, a folder that may not be written."""
 
     exit_code = 1
+
+
+class InterruptedRunError(SmaltiError):
+    """Ctrl-C, after what was finished has been kept; the message says what and where."""
+
+    exit_code = 130
 
 
 class NoRoomError(EnvironmentFailure):

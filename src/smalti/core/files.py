@@ -5,17 +5,22 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from smalti.core.errors import InputError, from_os_error
+from smalti.core.leftovers import hold, remove_left_over
 
-__all__ = ["atomic_write", "load_npz", "read_floats", "save_npz"]
+__all__ = ["atomic_write", "load_npz", "read_floats", "remove_leftovers", "save_npz"]
+
+_LEFTOVER = re.compile(r"\.(.+)\.(?:(\d+)-)?[a-z0-9_]{8}\.tmp", re.DOTALL)  # .NAME.PID-RANDOM.tmp, of `atomic_write`
+_cleared: set[Path] = set()  # folders that this process has looked through
 
 
 @contextlib.contextmanager
@@ -23,7 +28,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open `path` for binary writing; it appears, whole, only when the block ends without an error.
 
     The parent folder is made if needed. The bytes go to a hidden temporary file beside `path`, which is synced and renamed
-    at the end and removed on any error (Ctrl-C included).
+    at the end and removed on any error (Ctrl-C included). Those that killed processes left in a folder are removed when a process
+    first writes there.
 
     Raises:
         EnvironmentFailure: the disk is full or the folder may not be written.
@@ -31,11 +37,13 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        _clear(path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}-", suffix=".tmp", dir=path.parent)
     except OSError as error:
         raise from_os_error(error, f"write {path}") from error
     try:
         with os.fdopen(handle, "wb") as file:
+            hold(file.fileno())
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -46,6 +54,33 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def _clear(folder: Path) -> None:
+    """Remove the temporary files of dead processes from `folder`, once a process."""
+    resolved = folder.resolve()
+    if resolved in _cleared:
+        return
+    _cleared.add(resolved)
+    with contextlib.suppress(OSError):
+        for path in list(folder.iterdir()):
+            found = _LEFTOVER.fullmatch(path.name)
+            if found and found[2] is not None:
+                remove_left_over(path, int(found[2]))
+
+
+def remove_leftovers(folder: str | os.PathLike[str], names: Collection[str] | None = None) -> None:
+    """Remove the temporary files of writings that a kill -9 cut off. Only the folder's one writer may call it.
+
+    Args:
+        folder: need not exist; folders in it are not looked into.
+        names: of the files that were to be written; None for all.
+    """
+    with contextlib.suppress(OSError):
+        for path in list(Path(folder).iterdir()):
+            found = _LEFTOVER.fullmatch(path.name)
+            if found and (names is None or found[1] in names):
+                path.unlink(missing_ok=True)
 
 
 def save_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:

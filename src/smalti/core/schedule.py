@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-
-import torch
+from typing import TYPE_CHECKING
 
 from smalti.core.errors import InputError
 
-__all__ = ["edm_sigmas", "nearest_level"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["LEVELS", "RHO", "SIGMA_MAX", "SIGMA_MIN", "edm_sigmas", "nearest_level"]
+
+# EDM's own, which every default in smalti comes from; torch is imported when it is needed, so that they can be read without it
+LEVELS, SIGMA_MIN, SIGMA_MAX, RHO = 18, 0.002, 80.0, 7.0
 
 
-def edm_sigmas(n: int = 18, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> torch.Tensor:
+def edm_sigmas(
+    n: int = LEVELS, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, rho: float = RHO
+) -> torch.Tensor:
     """The EDM noise levels, largest first, without the final 0.
 
     Args:
@@ -29,6 +36,8 @@ def edm_sigmas(n: int = 18, sigma_min: float = 0.002, sigma_max: float = 80.0, r
     Raises:
         InputError: n < 1, or a range that is not 0 < sigma_min <= sigma_max < infinity.
     """
+    import torch
+
     if n < 1:
         raise InputError(f"the number of noise levels must be at least 1, not {n}")
     if not (0 < sigma_min <= sigma_max < math.inf):

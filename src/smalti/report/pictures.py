@@ -17,7 +17,7 @@ from smalti.core.errors import InputError
 from smalti.core.files import atomic_write
 from smalti.report.mosaic import Captions, mosaic
 from smalti.report.pixels import as_array, channels_note, shown_noisy, tile
-from smalti.sampling.result import SampleResult
+from smalti.sampling import SampleResult
 
 __all__ = [
     "NOISY_NOTE",

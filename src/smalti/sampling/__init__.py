@@ -5,11 +5,8 @@
 `sample` runs it and keeps what happened; `trajectory` yields it step by step; a solver is one small function.
 """
 
-from smalti.sampling.result import SampleResult
-from smalti.sampling.sampler import initial_noise, sample
-from smalti.sampling.schedules import sampling_sigmas
+from smalti.sampling.sampler import SampleResult, Step, initial_noise, sample, sampling_sigmas, trajectory
 from smalti.sampling.solvers import SOLVERS, Solver, euler, find_solver, heun
-from smalti.sampling.steps import Step, trajectory
 
 __all__ = [
     "SOLVERS",

@@ -1,44 +1,193 @@
-"""`sample`: images from a denoiser.
+"""Samplers of the probability-flow ODE: any denoiser becomes a generator of images (Karras et al. 2022).
 
-z_j = sigma_max * noise(seed, j), then the probability-flow ODE down to 0 (Karras et al. 2022). Sample j depends on
-(seed, j) and the denoiser alone: not on n, nor, but for rounding, on the batch it is computed in.
+    dz/dsigma = (z - D(z, sigma)) / sigma,   z(sigma_max) ~ N(0, sigma_max^2 I),   integrated from sigma_max down to 0
+
+`sampling_sigmas` are the noise levels that are visited, `trajectory` yields the states as they are reached, and `sample` makes images of
+noise: sample j starts at sigma_max * noise(seed, j). It depends on (seed, j) and the denoiser alone: not on n, nor, but for rounding, on
+the batch that it is computed in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from smalti.core.errors import InputError
+from smalti.core.errors import InputError, SmaltiError
 from smalti.core.noise import standard_normal
 from smalti.core.progress import progress as show_progress
+from smalti.core.schedule import LEVELS, RHO, SIGMA_MAX, SIGMA_MIN, edm_sigmas
 from smalti.core.validation import check_count, check_labels, check_z
-from smalti.sampling.result import SampleResult
-from smalti.sampling.schedules import check_sigmas, sampling_sigmas
-from smalti.sampling.solvers import Solver, find_solver
-from smalti.sampling.steps import trajectory
+from smalti.sampling.solvers import Evaluate, Solver, find_solver
 
-__all__ = ["initial_noise", "sample"]
+__all__ = ["SampleResult", "Step", "check_sigmas", "initial_noise", "sample", "sampling_sigmas", "trajectory"]
 
-DEFAULT_N, DEFAULT_STEPS, DEFAULT_RANGE = 16, 18, (0.002, 80.0, 7.0)
+DEFAULT_N = 16
+
+# -------------------------------------------------------------------------------------------------------- noise levels
+
+
+def sampling_sigmas(
+    steps: int = LEVELS, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, rho: float = RHO
+) -> torch.Tensor:
+    """`steps` levels of the EDM schedule (Karras et al. 2022, Eq. 5), largest first, and a final 0.
+
+    Args:
+        steps: number of solver steps, at least 1; one step is [sigma_max, 0].
+        sigma_min, sigma_max: smallest and largest level above 0, working scale.
+        rho: how far the levels crowd towards sigma_min, above 0.
+
+    Returns:
+        (steps + 1,) float64, strictly decreasing.
+
+    Raises:
+        InputError: steps < 1; an empty range or one that gives equal levels; rho not above 0.
+    """
+    count = check_count("steps", steps)
+    if not rho > 0:
+        raise InputError(f"rho must be greater than 0, not {rho}")
+    sigmas = edm_sigmas(count, sigma_min, sigma_max, rho)
+    return check_sigmas(torch.cat([sigmas, sigmas.new_zeros(1)]))
+
+
+def check_sigmas(sigmas: torch.Tensor | Sequence[float]) -> torch.Tensor:
+    """`sigmas` as a (steps + 1,) float64 CPU tensor.
+
+    Raises:
+        InputError: fewer than two levels; one that is not finite; not strictly decreasing; a last level that is not 0.
+    """
+    try:
+        levels = torch.as_tensor(sigmas).detach().to("cpu", torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"sigmas must be a list of numbers, largest first, not {type(sigmas).__name__}") from error
+    if levels.ndim != 1 or levels.shape[0] < 2:
+        raise InputError(f"sigmas has shape {tuple(levels.shape)}; give (steps + 1,) levels, largest first, the last 0")
+    if not bool(torch.isfinite(levels).all()):
+        raise InputError("sigmas has NaN or infinite levels; every level must be finite")
+    if not bool((levels[1:] < levels[:-1]).all()):
+        raise InputError("sigmas must decrease strictly; check sigma_min, sigma_max and the order of the levels")
+    if float(levels[-1]) != 0:
+        raise InputError(f"the last of sigmas must be 0, not {float(levels[-1])}; append a 0")
+    return levels
+
+
+# -------------------------------------------------------------------------------------------------------- the trajectory
+
+
+@dataclass(frozen=True)
+class Step:
+    """One point of a trajectory.
+
+    Attributes:
+        step: 0 at the largest level; the number of steps at the end.
+        sigma: its noise level; 0.0 at the end.
+        z: (B, C, H, W), the state there.
+        denoised: D(z, sigma), of the shape of z; None at the end, where no denoiser is asked.
+    """
+
+    step: int
+    sigma: float
+    z: torch.Tensor
+    denoised: torch.Tensor | None
+
+
+def trajectory(
+    denoiser: Callable[..., torch.Tensor],
+    z: torch.Tensor,
+    sigmas: torch.Tensor | Sequence[float],
+    solver: str | Solver = "heun",
+    labels: torch.Tensor | Sequence[int] | int | None = None,
+) -> Iterator[Step]:
+    """Integrate the probability-flow ODE from z at sigmas[0] down to sigmas[-1] = 0.
+
+    The state keeps the dtype and device of `z` (float64 is advised). Gradients flow if autograd is on.
+
+    Args:
+        denoiser: called as denoiser(z, sigma), with labels=labels only where labels are given.
+        z: (B, C, H, W), already scaled to sigmas[0].
+        sigmas: (steps + 1,), strictly decreasing, the last 0.
+        solver: "heun", "euler", or a function like `smalti.sampling.heun`.
+        labels: one class per z, or None.
+
+    Yields:
+        steps + 1 `Step`s, the last one at sigma 0 with the result.
+
+    Raises:
+        InputError: sigmas that do not decrease to 0; an unknown solver.
+        SmaltiError: the denoiser returned NaN, infinities or another shape; names the step and sigma.
+    """
+    levels = check_sigmas(sigmas).tolist()
+    advance = find_solver(solver)
+    condition = {} if labels is None else {"labels": labels}
+    for step, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
+        z_next, denoised = advance(_checked(denoiser, step, condition), z, sigma, sigma_next)
+        yield Step(step, sigma, z, denoised)
+        z = z_next
+    yield Step(len(levels) - 1, 0.0, z, None)
+
+
+def _checked(denoiser: Callable[..., torch.Tensor], step: int, condition: Mapping[str, object]) -> Evaluate:
+    """The denoiser at one step, its answers checked and in the dtype and on the device of the state."""
+
+    def evaluate(z: torch.Tensor, sigma: float) -> torch.Tensor:
+        denoised = denoiser(z, sigma, **condition)
+        where = f"at step {step} (sigma = {sigma:.6g})"
+        if denoised.shape != z.shape:
+            raise SmaltiError(f"the denoiser returned shape {tuple(denoised.shape)} for {tuple(z.shape)} {where}")
+        if not bool(torch.isfinite(denoised).all()):
+            bad = int((~torch.isfinite(denoised)).flatten(1).any(1).nonzero()[0])
+            raise SmaltiError(f"the denoiser returned NaN or infinite values {where}, in image {bad} of its batch")
+        return denoised.to(device=z.device, dtype=z.dtype)
+
+    return evaluate
+
+
+# ---------------------------------------------------------------------------------------------------------------- images
+
+
+@dataclass(frozen=True, repr=False)
+class SampleResult:
+    """Samples and, where kept, how they came about. All tensors are on the CPU.
+
+    Attributes:
+        images: (n, C, H, W) float32, the final states in the working scale, not clipped.
+        sigmas: (steps + 1,) float64, the noise levels, largest first, the last 0.
+        states: (steps + 1, n, C, H, W) float32, the state at each level, states[-1] = images; None if not kept.
+        denoised: (steps, n, C, H, W) float32, D(states[i], sigmas[i]), the first evaluation of each step; None if
+            not kept.
+    """
+
+    images: torch.Tensor
+    sigmas: torch.Tensor
+    states: torch.Tensor | None = None
+    denoised: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    def __repr__(self) -> str:
+        n, *shape = self.images.shape
+        kept = "" if self.states is None else ", states kept"
+        return f"SampleResult(n={n}, shape={tuple(shape)}, steps={len(self.sigmas) - 1}{kept})"
 
 
 def sample(
     denoiser: Any,
     n: int = DEFAULT_N,
-    steps: int = DEFAULT_STEPS,
+    steps: int = LEVELS,
     solver: str | Solver = "heun",
     seed: int = 0,
     init: torch.Tensor | np.ndarray | None = None,
     keep_states: bool = True,
     *,
     labels: torch.Tensor | Sequence[int] | int | None = None,
-    sigma_min: float = DEFAULT_RANGE[0],
-    sigma_max: float = DEFAULT_RANGE[1],
-    rho: float = DEFAULT_RANGE[2],
+    sigma_min: float = SIGMA_MIN,
+    sigma_max: float = SIGMA_MAX,
+    rho: float = RHO,
     sigmas: torch.Tensor | Sequence[float] | None = None,
     batch_size: int | None = None,
     progress: bool | Callable[[int], None] | None = None,
@@ -94,7 +243,9 @@ def sample(
     )
 
 
-def initial_noise(seed: int, indices: Iterable[int], shape: tuple[int, ...], sigma_max: float = 80.0) -> torch.Tensor:
+def initial_noise(
+    seed: int, indices: Iterable[int], shape: tuple[int, ...], sigma_max: float = SIGMA_MAX
+) -> torch.Tensor:
     """Where samples `indices` of `seed` start: (len(indices), *shape) float64, sigma_max times unit normal noise."""
     return sigma_max * standard_normal(seed, indices, shape)
 
@@ -149,8 +300,8 @@ def _levels(
     if sigmas is None:
         return sampling_sigmas(steps, sigma_min, sigma_max, rho)
     levels = check_sigmas(sigmas)
-    if steps not in (DEFAULT_STEPS, len(levels) - 1):
+    if steps not in (LEVELS, len(levels) - 1):
         raise InputError(f"steps is {steps} but sigmas holds {len(levels) - 1} steps; leave steps out")
-    if (sigma_min, sigma_max, rho) != DEFAULT_RANGE:
+    if (sigma_min, sigma_max, rho) != (SIGMA_MIN, SIGMA_MAX, RHO):
         raise InputError("sigmas was given, so sigma_min, sigma_max and rho have no say; leave them out")
     return levels

@@ -1,8 +1,12 @@
-"""Decoded data sets, kept as arrays on disk: <root>/<key>/{images.npy, labels.npy, meta.json}.
+"""Decoded data sets, kept as arrays on disk: <root>/<key>/{images.npy, sums.npy, labels.npy, meta.json}.
 
-The root is $SMALTI_CACHE, else $XDG_CACHE_HOME/smalti, else ~/.cache/smalti; the key is a hash of what the data is and
-how it is decoded. An entry is complete or absent: it is written under a temporary name beside and renamed. What cannot
-be written stays in memory, with a warning; what is damaged is thrown away and made again.
+The root is that of smalti.core.cache; the key is a hash of what the data is, how it is decoded and the code that decodes
+it. An entry is complete or absent: it is written under a temporary name beside and renamed. What cannot be written stays
+in memory, with a warning; what is damaged is thrown away and made again.
+
+Damage is told by checksums. On opening, meta.json, labels.npy and sums.npy are compared with theirs, and images.npy with
+its header and size. Its pixels are compared with sums.npy, one number an image, where that costs next to nothing: at once
+if they are few, else when something reads them all anyway (`Source.fingerprint`) or asks for it (`Source.verify`).
 """
 
 from __future__ import annotations
@@ -10,45 +14,47 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import math
 import os
+import re
 import secrets
 import shutil
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from smalti.core.cache import cache_root
+from smalti.core.code import code_digest
+from smalti.core.leftovers import hold, remove_left_over
+from smalti.source.content import damaged_image, image_sums
 from smalti.source.memory import allocate, size_in_words
 
-__all__ = ["Built", "Store", "cache_root", "memory_store", "through_cache"]
+__all__ = ["Built", "Store", "forget", "memory_store", "through_cache"]
 
-FORMAT = 1
-STALE_AFTER = 86400.0  # seconds after which the temporary folder of a dead process is removed
+FORMAT = 2
+CHECKED_AT_ONCE = 32 << 20  # bytes of images that are compared with their checksums on opening (some 40 ms)
 _TEMPORARY = ".tmp-"
+_LEFT_OVER = re.compile(r"\.tmp-(\d+)-[0-9a-z-]*")
 
 
 @dataclass(frozen=True)
 class Built:
-    """A decoded data set: `images` (N, C, H, W), `labels` (N,) int64 or None, and what goes with them."""
+    """A decoded data set: `images` (N, C, H, W), `labels` (N,) int64 or None, and what goes with them.
+
+    `sums` are the checksums of the images, (N,) uint32, where it is kept.
+    """
 
     images: np.ndarray
     labels: np.ndarray | None
     class_names: tuple[str, ...] | None
     skipped: tuple[tuple[str, str], ...]
-
-
-def cache_root() -> Path:
-    """Folder of the cache: $SMALTI_CACHE, else $XDG_CACHE_HOME/smalti, else ~/.cache/smalti."""
-    if os.environ.get("SMALTI_CACHE"):
-        return Path(os.environ["SMALTI_CACHE"]).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path("~/.cache").expanduser()) / "smalti"
+    sums: np.ndarray | None = None
 
 
 class Store:
@@ -64,6 +70,7 @@ class Store:
         self.what = what
         self.images: np.ndarray = np.empty(0, np.uint8)
         self._files = 0
+        self._lock: int | None = None
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """The array (N, C, H, W) to fill; a second call starts a new one.
@@ -84,23 +91,32 @@ class Store:
         """Warn once that the cache cannot be written, remove what is there, and go on in memory."""
         reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        self.warn(f" in {cache_root()} ({reason})", "with room" if full else "that can be written")
+        self.discard()
+
+    def warn(self, where: str, kind: str) -> None:
+        """Say that nothing is kept: `where` and why not, and the `kind` of folder that would do."""
         warnings.warn(
-            f"{self.what} is not cached in {cache_root()} ({reason}); "
-            "it stays in memory and is decoded again next time; "
-            f"set SMALTI_CACHE to a folder {'with room' if full else 'that can be written'}",
+            f"{self.what} is not cached{where}; it stays in memory and is decoded again next time; "
+            f"set SMALTI_CACHE to a folder {kind}",
             stacklevel=2,
         )
-        self.discard()
 
     def discard(self) -> None:
         """Remove the temporary folder; arrays that are open stay readable."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _on_disk(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         assert self.folder is not None
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self._lock is None:
+            self._lock = os.open(self.folder, os.O_RDONLY)
+            hold(self._lock)
         size = math.prod(shape) * dtype.itemsize
         free = shutil.disk_usage(self.folder).free
         if size > free:
@@ -130,8 +146,13 @@ class Store:
                 file.truncate(self.images.offset + built.images.nbytes)
                 os.fsync(file.fileno())
         path.rename(self.folder / "images.npy")
-        if built.labels is not None:
-            np.save(self.folder / "labels.npy", built.labels, allow_pickle=False)
+        digests = {}
+        for name, array in (("sums", image_sums(built.images)), ("labels", built.labels)):
+            if array is not None:
+                np.save(self.folder / f"{name}.npy", array, allow_pickle=False)
+                digests[name] = _digest((self.folder / f"{name}.npy").read_bytes())
+        meta = {**meta, "digests": digests}
+        meta["digest"] = _digest(_canonical(meta))
         with open(self.folder / "meta.json", "w", encoding="utf-8") as text:
             json.dump(meta, text, indent=1)
             text.flush()
@@ -158,9 +179,16 @@ def through_cache(
         The data set (read-only), the folder of its entry (None where it could not be cached), and whether that was a
         hit.
     """
-    description = {"format": FORMAT, "identity": dict(identity), "options": dict(options)}
-    key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+    code = code_digest("smalti.source")
+    description = {"format": FORMAT, "identity": dict(identity), "options": dict(options), "code": code}
+    key = _digest(_canonical(description))
     root = cache_root()
+    if root is None:
+        store = memory_store(what)
+        store.warn(": there is no home folder to keep it in", "that can be written")
+        built = build(store)
+        built.images.flags.writeable = False
+        return built, None, False
     entry = root / key
     found = _load(entry)
     if found is not None:
@@ -192,7 +220,6 @@ def _meta(built: Built, what: str) -> dict[str, Any]:
         "name": what,
         "shape": list(built.images.shape),
         "dtype": built.images.dtype.str,
-        "labels": built.labels is not None,
         "class_names": built.class_names,
         "skipped": built.skipped,
     }
@@ -212,30 +239,55 @@ def _publish(folder: Path, entry: Path) -> Built | None:
     return None
 
 
+def forget(entry: str | os.PathLike[str]) -> None:
+    """Throw an entry away, so that the next opening makes it again."""
+    _remove(Path(entry))
+
+
 def _load(entry: Path) -> Built | None:
     """The entry, memory-mapped read-only; None where there is none. A damaged one is removed."""
     try:
         meta = json.loads((entry / "meta.json").read_text(encoding="utf-8"))
+        if meta.pop("digest") != _digest(_canonical(meta)) or meta["format"] != FORMAT:
+            raise ValueError("meta.json was changed")
         shape, dtype = tuple(int(n) for n in meta["shape"]), np.dtype(meta["dtype"])
-        if meta["format"] != FORMAT or len(shape) != 4 or min(shape) < 1 or dtype.kind not in "uf":
-            raise ValueError("unexpected meta.json")
         path = entry / "images.npy"
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
-        right = images.shape == shape and images.dtype == dtype and images.flags.c_contiguous
-        if not right or path.stat().st_size != images.offset + images.nbytes:
+        header = io.BytesIO()
+        _write_header(header, shape, dtype)
+        with open(path, "rb") as file:
+            right = file.read(header.tell()) == header.getvalue()
+        if not right or path.stat().st_size != header.tell() + math.prod(shape) * dtype.itemsize:
             raise ValueError("images.npy is not what meta.json says")
-        labels = np.load(entry / "labels.npy", allow_pickle=False) if meta["labels"] else None
-        if labels is not None and (labels.shape != shape[:1] or labels.dtype != np.int64):
-            raise ValueError("labels.npy is not what meta.json says")
+        images = np.memmap(path, dtype, "r", header.tell(), shape)
+        arrays = {name: _checked(entry / f"{name}.npy", digest) for name, digest in meta["digests"].items()}
+        sums = arrays["sums"]
+        if images.nbytes <= CHECKED_AT_ONCE and damaged_image(images, sums) is not None:
+            raise ValueError("images.npy was changed")
         names = meta["class_names"]
         skipped = tuple((str(file), str(reason)) for file, reason in meta["skipped"])
-        return Built(images, labels, None if names is None else tuple(map(str, names)), skipped)
+        return Built(images, arrays.get("labels"), None if names is None else tuple(map(str, names)), skipped, sums)
     except PermissionError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, RecursionError):
         if entry.exists():
             _remove(entry)
         return None
+
+
+def _checked(path: Path, digest: str) -> np.ndarray:
+    """A small array; ValueError unless its file has that digest."""
+    data = path.read_bytes()
+    if _digest(data) != digest:
+        raise ValueError(f"{path.name} was changed")
+    return np.load(io.BytesIO(data), allow_pickle=False)
+
+
+def _canonical(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True).encode()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _remove(entry: Path) -> None:
@@ -250,25 +302,11 @@ def _remove(entry: Path) -> None:
 
 
 def _remove_stale(root: Path) -> None:
-    with contextlib.suppress(OSError):
-        for folder in _temporaries(root):
-            pid = folder.name[len(_TEMPORARY) :].split("-")[0]
-            if time.time() - folder.stat().st_mtime > STALE_AFTER and not (pid.isdigit() and _alive(int(pid))):
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _temporaries(root: Path) -> Iterator[Path]:
-    return root.glob(f"{_TEMPORARY}*")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
+    """Remove the temporary folders that processes left which are gone."""
+    for folder in root.glob(f"{_TEMPORARY}*"):
+        found = _LEFT_OVER.fullmatch(folder.name)
+        if found:
+            remove_left_over(folder, int(found[1]))
 
 
 def _write_header(file: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:

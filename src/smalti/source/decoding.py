@@ -12,7 +12,7 @@ import numpy as np
 
 from smalti.source.resizing import resize_uint8
 
-__all__ = ["DECODING_RULE", "DECODING_VERSION", "EXTENSIONS", "decode", "decoder_formats"]
+__all__ = ["DECODING_RULE", "EXTENSIONS", "decode", "decoder_formats"]
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 MAX_PIXELS = 64_000_000  # an image; a larger one is taken for a decompression bomb
@@ -26,7 +26,6 @@ DECODING_RULE = (
     "ratio, "
     "then area resize (Pillow BOX) where the size differs."
 )
-DECODING_VERSION = 1  # part of the cache key: raise it when the rule or its code changes what comes out
 
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from smalti.core.errors import InputError, from_os_error
-from smalti.source.arrays import open_npy, open_npz
 from smalti.source.checks import check_resolution
-from smalti.source.cifar import is_cifar_folder, open_cifar
 from smalti.source.decoding import EXTENSIONS
-from smalti.source.digits import DIGITS, open_digits
-from smalti.source.pictures import open_folder, open_image_zip
+from smalti.source.formats.arrays import open_npy, open_npz
+from smalti.source.formats.cifar import is_cifar_folder, open_cifar
+from smalti.source.formats.digits import DIGITS, open_digits
+from smalti.source.formats.image_files import open_folder, open_image_zip
 from smalti.source.stored import Stored
 
 __all__ = ["ACCEPTED", "open_stored"]

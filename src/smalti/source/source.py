@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -11,12 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from smalti.core.errors import InputError
+from smalti.core.errors import EnvironmentFailure, InputError
+from smalti.source.cache import forget
 from smalti.source.checks import blocks, check_dtype, check_finite, check_images_shape, check_labels_array
+from smalti.source.content import damaged_image, fingerprint
+from smalti.source.conventions import beyond_the_scale, scale_warning
+from smalti.source.indexing import class_indices, limit_indices, to_indexer
 from smalti.source.memory import allocate
 from smalti.source.opening import open_stored
-from smalti.source.scale import beyond_the_scale, scale_warning
-from smalti.source.selecting import class_indices, limit_indices, to_indexer
 from smalti.source.stored import Origin
 
 __all__ = ["Source"]
@@ -77,6 +78,7 @@ class Source:
         name: str | None,
         skipped: tuple[tuple[str, str], ...] = (),
         origin: Origin | None = None,
+        sums: np.ndarray | None = None,
     ) -> Source:
         """Set everything from images and labels that are already checked."""
         if not isinstance(hflip, (bool, np.bool_)):
@@ -88,6 +90,7 @@ class Source:
         self.name = name
         self.skipped = skipped
         self.origin = origin
+        self._sums = sums
         self._range: tuple[np.ndarray, np.ndarray] | None = None
         self._fingerprint: str | None = None
         return self
@@ -130,7 +133,14 @@ class Source:
         """
         stored = open_stored(path_or_name, resolution, layout, skip_bad, progress)
         source = cls.__new__(cls)._set(
-            stored.images, stored.labels, hflip, stored.class_names, stored.name, stored.skipped, stored.origin
+            stored.images,
+            stored.labels,
+            hflip,
+            stored.class_names,
+            stored.name,
+            stored.skipped,
+            stored.origin,
+            stored.sums,
         )
         if classes is not None:
             source = source.subset(class_indices(source.labels, source.class_names, classes))
@@ -192,14 +202,14 @@ class Source:
             images.flags.writeable = self.images.flags.writeable
         if not len(images):
             raise InputError("a source needs at least one image; the indices choose none")
-        labels = None if self.labels is None else self.labels[index]
+        labels, sums = (None if array is None else array[index] for array in (self.labels, self._sums))
         new = type(self).__new__(type(self))
-        return new._set(images, labels, self.hflip, self.class_names, self.name, self.skipped, self.origin)
+        return new._set(images, labels, self.hflip, self.class_names, self.name, self.skipped, self.origin, sums)
 
     def with_hflip(self, hflip: bool) -> Source:
         """The same images, with horizontal flips counted in or not."""
         new = type(self).__new__(type(self))
-        new._set(self.images, self.labels, hflip, self.class_names, self.name, self.skipped, self.origin)
+        new._set(self.images, self.labels, hflip, self.class_names, self.name, self.skipped, self.origin, self._sums)
         new._range, new._fingerprint = self._range, self._fingerprint
         return new
 
@@ -229,16 +239,43 @@ class Source:
         return torch.from_numpy(low), torch.from_numpy(high)
 
     def fingerprint(self) -> str:
-        """Identity of the content: sha256 hex of dtype, shape, pixels and labels (not of names, nor of hflip)."""
+        """Identity of the content: sha256 hex of dtype, shape, pixels and labels (not of names, nor of hflip).
+
+        Images that come from the cache are compared with their checksums on the way.
+
+        Raises:
+            EnvironmentFailure: the cached images were damaged; the entry is thrown away, and opening makes it again.
+        """
         if self._fingerprint is None:
-            digest = hashlib.sha256(f"{self.images.dtype.name} {self.images.shape}".encode())
-            for block in blocks(self.images.shape, self.images.itemsize):
-                digest.update(_little_endian(self.images[block]))
-            if self.labels is not None:
-                digest.update(b"labels")
-                digest.update(_little_endian(self.labels))
-            self._fingerprint = digest.hexdigest()
+            self._fingerprint = fingerprint(self.images, self.labels, self._compare)
         return self._fingerprint
+
+    def verify(self) -> bool:
+        """Read every image and compare it with its checksum of when it was cached.
+
+        Returns:
+            Whether there was something to compare with: a file that is used as it is, and arrays, have no checksums.
+
+        Raises:
+            EnvironmentFailure: an image was damaged; the entry is thrown away, and opening makes it again.
+        """
+        for block in blocks(self.images.shape, self.images.itemsize):
+            self._compare(block.start, self.images[block])
+        return self._sums is not None
+
+    def _compare(self, first: int, images: np.ndarray) -> None:
+        """Compare `images`, of which the first is number `first`, with their checksums."""
+        if self._sums is None:
+            return
+        bad = damaged_image(images, self._sums[first : first + len(images)])
+        if bad is not None:
+            folder = None if self.origin is None else self.origin.cache
+            if folder is not None:
+                forget(folder)
+            raise EnvironmentFailure(
+                f"image {first + bad} of {self.name} was damaged in the cache ({folder}), which is now cleared of it; "
+                "run this again: the images are decoded anew"
+            )
 
     def __repr__(self) -> str:
         parts = [repr(self.name)] if self.name is not None else []
@@ -253,10 +290,6 @@ def _to_working(values: np.ndarray) -> np.ndarray:
     values /= np.float32(127.5)
     values -= np.float32(1)
     return values
-
-
-def _little_endian(array: np.ndarray) -> memoryview:
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data
 
 
 def _to_numpy(values: Any, what: str) -> np.ndarray:

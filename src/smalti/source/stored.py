@@ -39,6 +39,7 @@ class Stored:
         skipped: (file name, reason) of every file that is not in it.
         name: short name of the data set.
         origin: where it came from.
+        sums: checksum of every image as it was when it was cached, (N,) uint32, or None where it is not cached.
     """
 
     images: np.ndarray
@@ -47,3 +48,4 @@ class Stored:
     skipped: tuple[tuple[str, str], ...]
     name: str
     origin: Origin
+    sums: np.ndarray | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import posixpath
@@ -21,6 +22,12 @@ __all__ = ["Tree", "central_directory_hash", "check_member", "folder_tree", "ope
 
 MAX_MEMBER = 256 << 20  # bytes of one image file, or dataset.json
 MAX_RATIO = 200  # of compression, for files of more than a mebibyte: images do not compress like that, bombs do
+_BROKEN = {
+    errno.ENOENT: "a broken link",
+    errno.ENOTDIR: "a broken link",
+    errno.ELOOP: "a link to itself",
+    errno.ENAMETOOLONG: "a broken link",
+}
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,8 @@ def _hidden(path: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
 
 
-def folder_tree(folder: Path) -> tuple[Tree, dict[str, Any]]:
-    """The files below `folder`, links followed, and their identity: paths, sizes, times.
+def folder_tree(folder: Path, wanted: Callable[[str], bool]) -> tuple[Tree, dict[str, Any]]:
+    """The files below `folder`, links followed, and the identity of the wanted ones: paths, sizes, times.
 
     Raises:
         SmaltiError: the folder cannot be read.
@@ -63,9 +70,11 @@ def folder_tree(folder: Path) -> tuple[Tree, dict[str, Any]]:
     found.sort(key=lambda item: item[0])
     digest = hashlib.sha256()
     for path, info in found:
+        if not wanted(path):
+            continue
         # The change time too: archives restore modification times, so another data set can have the same ones.
         digest.update(os.fsencode(path) + struct.pack("<xqqq", info.st_size, info.st_mtime_ns, info.st_ctime_ns))
-    identity = {"kind": "folder", "files": len(found), "digest": digest.hexdigest()}
+    identity = {"kind": "folder", "digest": digest.hexdigest()}
     sizes = {path: info.st_size for path, info in found}
 
     def read(path: str) -> bytes:
@@ -95,8 +104,10 @@ def _walk(
                 continue
             try:
                 info = entry.stat()
-            except FileNotFoundError:
-                ignored.append((path, "a broken link"))
+            except OSError as error:
+                if error.errno not in _BROKEN or not entry.is_symlink():
+                    raise
+                ignored.append((path, _BROKEN[error.errno]))
                 continue
             if stat.S_ISDIR(info.st_mode):
                 _walk(folder / entry.name, path + "/", above, found, ignored)

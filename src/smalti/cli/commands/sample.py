@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from smalti.cli import options
+from smalti.core.schedule import RHO, SIGMA_MAX, SIGMA_MIN
 
 __all__ = ["sample"]
 
@@ -46,11 +47,11 @@ def sample(
     ] = None,
     sigma_min: Annotated[
         float, typer.Option(help="Smallest noise level above 0.", rich_help_panel=options.METHOD)
-    ] = 0.002,
-    sigma_max: Annotated[float, typer.Option(help="Largest noise level.", rich_help_panel=options.METHOD)] = 80.0,
+    ] = SIGMA_MIN,
+    sigma_max: Annotated[float, typer.Option(help="Largest noise level.", rich_help_panel=options.METHOD)] = SIGMA_MAX,
     rho: Annotated[
         float, typer.Option(help="How far the levels crowd towards sigma_min.", rich_help_panel=options.METHOD)
-    ] = 7.0,
+    ] = RHO,
     keep_states: Annotated[
         bool, typer.Option("--keep-states", help="Store every state too.", rich_help_panel=options.RUN)
     ] = False,

@@ -6,12 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from smalti.cli.boundary import InterruptedRunError
-from smalti.cli.jobs.run_folder import RECORD, RunFolder
-from smalti.cli.words import counted
 from smalti.core.progress import progress
+from smalti.core.run_folder import RunFolder
 
-__all__ = ["Arrays", "Compute", "interrupted_run", "run_batches"]
+__all__ = ["Arrays", "Compute", "run_batches"]
 
 Arrays = dict[str, np.ndarray]
 Compute = Callable[[int, int, Callable[[int], None]], Arrays]
@@ -51,11 +49,3 @@ def run_batches(
     finished = [parts[bound] for bound in bounds if bound in parts]
     joined = {name: np.concatenate([part[name] for part in finished]) for name in finished[0]} if finished else {}
     return joined, sum(high - low for low, high in parts), interrupted
-
-
-def interrupted_run(folder: RunFolder, done: int, total: int, thing: str) -> InterruptedRunError:
-    """Ctrl-C in a run of `total` things, of which `done` are in `folder`: what is kept and how it goes on."""
-    if not done:
-        return InterruptedRunError(f"interrupted before the first batch was finished; {folder.again()}")
-    kept = f"{done} of {counted(total, thing)} {'is' if done == 1 else 'are'} kept in {folder.path}"
-    return InterruptedRunError(f"interrupted: {kept} ({RECORD} says partial); to go on, {folder.again()}")

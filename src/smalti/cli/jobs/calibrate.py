@@ -19,14 +19,14 @@ from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.long_runs import long_run, remove_stale
 from smalti.cli.jobs.noise_levels import parse_sigmas
 from smalti.cli.jobs.parameters import parse_parameters
-from smalti.cli.jobs.run_folder import RunFolder
 from smalti.cli.jobs.subjects import check_labelled, open_subjects
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.core.noise import check_seed
+from smalti.core.run_folder import RunFolder
 from smalti.core.schedule import edm_sigmas
 from smalti.core.validation import check_count
-from smalti.denoisers.schedule_file import by_level
+from smalti.denoisers.registry import by_level
 from smalti.report.calibration_plot import calibration_figure
 from smalti.report.figures import save_figure, style
 from smalti.source import Source

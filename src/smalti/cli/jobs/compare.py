@@ -16,11 +16,11 @@ from smalti.analysis.z_sets import ZSet
 from smalti.cli.jobs.data import DataOptions, open_source
 from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.long_runs import long_run, remove_stale
-from smalti.cli.jobs.run_folder import RunFolder
 from smalti.cli.jobs.subjects import check_labelled, open_subjects, parse_denoisers
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.core.noise import check_seed
+from smalti.core.run_folder import RunFolder
 from smalti.core.schedule import edm_sigmas
 from smalti.core.validation import check_count
 from smalti.denoisers import Optimal

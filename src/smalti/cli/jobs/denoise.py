@@ -10,18 +10,18 @@ import numpy as np
 import torch
 
 from smalti.cli.jobs.arrays import load_z
-from smalti.cli.jobs.batches import Arrays, interrupted_run, run_batches
+from smalti.cli.jobs.batches import Arrays, run_batches
 from smalti.cli.jobs.chosen import choose
 from smalti.cli.jobs.data import DataOptions, open_source
 from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.labels import parse_labels
-from smalti.cli.jobs.run_folder import RunFolder
-from smalti.cli.words import counted
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.core.files import save_npz
 from smalti.core.noise import standard_normal
+from smalti.core.run_folder import RunFolder
 from smalti.core.schedule import edm_sigmas
+from smalti.core.text import counted
 from smalti.core.validation import check_count
 from smalti.report.pictures import NOISY_NOTE, aligned_rows, save_png, sigma_caption
 from smalti.report.pixels import shown_noisy
@@ -100,7 +100,7 @@ def run_denoise(job: DenoiseJob) -> Path:
             _write(folder.path, arrays, sigma, chosen.name, total)
         folder.finish(done)
         if interrupted:
-            raise interrupted_run(folder, done, total, "image")
+            raise folder.interrupted(done, "image")
         return folder.path
 
 

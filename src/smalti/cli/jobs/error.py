@@ -13,10 +13,10 @@ from smalti.cli.jobs.data import DataOptions, open_source
 from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.long_runs import long_run, remove_stale
 from smalti.cli.jobs.noise_levels import parse_sigmas
-from smalti.cli.jobs.run_folder import RunFolder
 from smalti.cli.jobs.subjects import check_labelled, open_subjects, parse_denoisers
 from smalti.core.errors import InputError
 from smalti.core.noise import check_seed
+from smalti.core.run_folder import RunFolder
 from smalti.core.validation import check_count
 from smalti.report.curves import agreement_figure, error_figure
 from smalti.report.figures import save_figure, style

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.cli.words import counted
 from smalti.core.errors import InputError, did_you_mean
+from smalti.core.text import counted
 
 __all__ = ["parse_labels"]
 

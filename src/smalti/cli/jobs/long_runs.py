@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 
-from smalti.cli.jobs.batches import interrupted_run
-from smalti.cli.jobs.run_folder import RunFolder
 from smalti.core.progress import progress
+from smalti.core.run_folder import RunFolder
 
 __all__ = ["long_run", "remove_stale"]
 
@@ -37,7 +36,7 @@ def long_run(folder: RunFolder, total: int, description: str, thing: str) -> Ite
             yield advance
         except KeyboardInterrupt:
             folder.record_done(done)
-            raise interrupted_run(folder, done, total, thing) from None
+            raise folder.interrupted(done, thing) from None
 
 
 def remove_stale(folder: RunFolder, possible: Iterable[str]) -> None:

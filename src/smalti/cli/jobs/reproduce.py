@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from smalti.analysis.identity import source_identity
-from smalti.cli.boundary import InterruptedRunError
 from smalti.cli.jobs.data import DataOptions, open_source
 from smalti.cli.jobs.halves import open_halves, unseen
-from smalti.cli.jobs.lock import FolderLock
 from smalti.cli.jobs.subjects import open_subjects
-from smalti.core.errors import InputError, NoRoomError, from_os_error
+from smalti.core.errors import InputError, InterruptedRunError, NoRoomError, from_os_error
+from smalti.core.folder_lock import FolderLock
 from smalti.core.noise import check_seed
 from smalti.source import Source
 

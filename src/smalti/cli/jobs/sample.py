@@ -10,18 +10,18 @@ import numpy as np
 import torch
 
 from smalti.cli.jobs.arrays import load_z
-from smalti.cli.jobs.batches import Arrays, interrupted_run, run_batches
+from smalti.cli.jobs.batches import Arrays, run_batches
 from smalti.cli.jobs.chosen import choose
 from smalti.cli.jobs.data import DataOptions, open_source
 from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.labels import parse_labels
 from smalti.cli.jobs.neighbours import Neighbours, find_neighbours
-from smalti.cli.jobs.run_folder import RunFolder
-from smalti.cli.words import counted
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.core.files import save_npz
 from smalti.core.noise import standard_normal
+from smalti.core.run_folder import RunFolder
+from smalti.core.text import counted
 from smalti.core.validation import check_count
 from smalti.report.pictures import grid, samples_with_neighbours, save_png, trajectory_strip
 from smalti.sampling import SampleResult, find_solver, initial_noise, sample, sampling_sigmas
@@ -106,7 +106,7 @@ def run_sample(job: SampleJob) -> Path:
             _write(folder.path, arrays, source, sigmas, seed, job, total, chosen.name)
         folder.finish(done)
         if interrupted:
-            raise interrupted_run(folder, done, total, "sample")
+            raise folder.interrupted(done, "sample")
         return folder.path
 
 

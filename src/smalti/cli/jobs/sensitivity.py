@@ -14,16 +14,15 @@ from smalti.analysis.heatmaps import Sensitivity
 from smalti.analysis.identity import identity_of
 from smalti.analysis.pixels import choose_pixels
 from smalti.analysis.sensitivity import finished_z, sensitivity
-from smalti.cli.jobs.batches import interrupted_run
 from smalti.cli.jobs.data import DataOptions, open_source
 from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.long_runs import remove_stale
 from smalti.cli.jobs.noise_levels import parse_sigmas
-from smalti.cli.jobs.run_folder import RunFolder
 from smalti.cli.jobs.subjects import check_labelled, open_subjects, parse_denoisers
 from smalti.core.errors import InputError
 from smalti.core.noise import check_seed
 from smalti.core.pieces import Pieces
+from smalti.core.run_folder import RunFolder
 from smalti.core.schedule import edm_sigmas
 from smalti.core.table import Table
 from smalti.core.validation import check_count
@@ -108,7 +107,7 @@ def run_sensitivity(job: SensitivityJob) -> Path:
         except KeyboardInterrupt:
             done = sum(finished_z(kept, len(sigmas)) for kept in pieces)
             folder.record_done(done)
-            raise interrupted_run(folder, done, total, "noisy image") from None
+            raise folder.interrupted(done, "noisy image") from None
         _write(folder.path, results, files)
         folder.finish(total)
         return folder.path

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from smalti import denoisers
-from smalti.cli.words import counted
+from smalti.core.text import counted
 
 __all__ = ["denoiser_list", "info_rows", "print_denoisers", "print_info", "print_rows"]
 

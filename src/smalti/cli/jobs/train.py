@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 
-from smalti.cli.boundary import InterruptedRunError
 from smalti.cli.jobs.data import DataOptions, open_source
 from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.parameters import parse_arguments
-from smalti.cli.jobs.run_folder import RunFolder
-from smalti.core.errors import InputError
+from smalti.core.errors import InputError, InterruptedRunError
+from smalti.core.run_folder import RunFolder
 from smalti.core.validation import check_count
 from smalti.networks import Network
 from smalti.networks.architectures import ARCHITECTURES, find_preset

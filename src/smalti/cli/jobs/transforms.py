@@ -15,11 +15,11 @@ from smalti.cli.jobs.arrays import load_z
 from smalti.cli.jobs.data import DataOptions, open_source
 from smalti.cli.jobs.identity import data_identity, versions
 from smalti.cli.jobs.long_runs import long_run
-from smalti.cli.jobs.run_folder import RunFolder
 from smalti.cli.jobs.subjects import check_labelled, open_subjects, parse_denoisers
 from smalti.core.errors import InputError
 from smalti.core.files import save_npz
 from smalti.core.noise import check_seed
+from smalti.core.run_folder import RunFolder
 from smalti.core.validation import check_count, check_sigma
 from smalti.report.figures import save_figure, style
 from smalti.report.transform_figure import distances_figure, outputs_figure

@@ -6,7 +6,7 @@ import torch
 from smalti.core.errors import InputError
 from smalti.core.schedule import edm_sigmas
 from smalti.sampling import sampling_sigmas
-from smalti.sampling.schedules import check_sigmas
+from smalti.sampling.sampler import check_sigmas
 
 
 def test_default_is_edm_and_zero():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 
 from smalti.core.errors import from_os_error
 from smalti.source.cache import Built, Store, through_cache
-from smalti.source.decoding import DECODING_RULE, DECODING_VERSION
-from smalti.source.gathering import gather
-from smalti.source.labelling import is_wanted, list_images
+from smalti.source.decoding import DECODING_RULE
+from smalti.source.listing import is_wanted, list_images, other_files
+from smalti.source.parallel_decoding import gather
 from smalti.source.stored import Origin, Stored
 from smalti.source.trees import Tree, central_directory_hash, folder_tree, open_zip, zip_tree
 
@@ -24,13 +25,14 @@ def open_folder(path: Path, resolution: tuple[int, int] | None, skip_bad: bool, 
     Raises:
         InputError: no images, damaged ones (without skip_bad), several sizes without a resolution, missing labels.
     """
-    tree, identity = folder_tree(path)
+    tree, identity = folder_tree(path, is_wanted)
     name = path.resolve().name
 
     def build(store: Store) -> Built:
         return _build(tree, str(path), store, resolution, skip_bad, show)
 
-    return _cached(path, "folder", name, identity, resolution, skip_bad, build)
+    stored = _cached(path, "folder", name, identity, resolution, skip_bad, build)
+    return replace(stored, skipped=(*other_files(tree), *stored.skipped))  # links come and go: they are not kept
 
 
 def open_image_zip(path: Path, resolution: tuple[int, int] | None, skip_bad: bool, show: bool | None) -> Stored:
@@ -52,7 +54,9 @@ def open_image_zip(path: Path, resolution: tuple[int, int] | None, skip_bad: boo
 
     def build(store: Store) -> Built:
         with open_zip(path) as archive:
-            return _build(zip_tree(archive, path, is_wanted), str(path), store, resolution, skip_bad, show)
+            tree = zip_tree(archive, path, is_wanted)
+            built = _build(tree, str(path), store, resolution, skip_bad, show)
+            return replace(built, skipped=(*other_files(tree), *built.skipped))
 
     return _cached(path, "zip", path.stem, identity, resolution, skip_bad, build)
 
@@ -75,7 +79,7 @@ def _cached(
     skip_bad: bool,
     build: Any,
 ) -> Stored:
-    options = {"resolution": resolution, "skip_bad": skip_bad, "decoding": DECODING_VERSION}
+    options = {"resolution": resolution, "skip_bad": skip_bad}
     built, entry, hit = through_cache(identity, options, name, build)
     origin = Origin(str(path), kind, DECODING_RULE, None if entry is None else str(entry), hit)
-    return Stored(built.images, built.labels, built.class_names, built.skipped, name, origin)
+    return Stored(built.images, built.labels, built.class_names, built.skipped, name, origin, built.sums)

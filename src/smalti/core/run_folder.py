@@ -1,8 +1,8 @@
 """The folder of a run: what finished is kept as complete files, an interrupted run goes on, no results are replaced.
 
-    run.json    what was run, "status": "partial" or "complete", how many of how many are done
+    run.json    what was run, its status, how many of how many are done (`smalti.core.run_record`)
     .parts/     one file per finished batch, named by the run's key and the images it holds; removed at the end
-    .lock       held by the process that writes
+    .lock       held by the process that writes (`smalti.core.folder_lock`)
 
 The key is a hash of everything that determines the results. Every file is written whole or not at all, so after a
 kill -9 the parts on disk are exactly the finished batches, and going on from them gives the same bytes as never having
@@ -12,7 +12,6 @@ stopped.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,15 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from smalti.cli.boundary import InterruptedRunError
-from smalti.cli.jobs.lock import FolderLock
-from smalti.core.errors import InputError, NoRoomError, from_os_error
-from smalti.core.files import atomic_write
+from smalti.core.errors import InputError, InterruptedRunError, NoRoomError, from_os_error
+from smalti.core.files import remove_leftovers
+from smalti.core.folder_lock import FolderLock
 from smalti.core.pieces import Pieces, differences, key_of
+from smalti.core.run_record import RECORD, STATES, RunRecord
+from smalti.core.text import counted
 
-__all__ = ["RECORD", "RunFolder"]
+__all__ = ["PARTS", "RunFolder"]
 
-RECORD, PARTS = "run.json", ".parts"
+PARTS = ".parts"
 
 
 class RunFolder:
@@ -40,22 +40,33 @@ class RunFolder:
         files: names of the results that the command writes, `run.json` not among them.
         overwrite: replace results that are there.
         resume: go on with a run of the same command that is there.
+        others: files (patterns of `Path.glob`) that the same command writes with other options; overwriting removes them.
+
+    Attributes:
+        path, files, overwrite, resume: as given; names may be added to `files` until `start`.
+        lock: the folder's lock, held from `start` on. Whoever writes into the folder for the run takes this one.
 
     Raises:
         InputError: both overwrite and resume; a path that is no folder; results that are there and neither was given;
             another process that writes there.
     """
 
-    def __init__(self, path: Path, files: Sequence[str], overwrite: bool = False, resume: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        files: Sequence[str],
+        overwrite: bool = False,
+        resume: bool = False,
+        others: Sequence[str] = (),
+    ) -> None:
         if overwrite and resume:
             raise InputError("--overwrite starts again and --resume goes on; give one of them")
-        if path.exists() and not path.is_dir():
-            raise InputError(f"{path} is not a folder; choose another --out")
-        self.path, self.files = path, tuple(files)
+        _check_path(path)
+        self.path, self.files, self.others = path, tuple(files), tuple(others)
         self.overwrite, self.resume = overwrite, resume
-        self._record: dict[str, Any] = {}
-        self._lock = FolderLock(path)
-        self._lock.check()
+        self.lock = FolderLock(path)
+        self._record = RunRecord(path)
+        self.lock.check()
         self._refuse_results()
 
     def __enter__(self) -> RunFolder:
@@ -64,10 +75,10 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lock.release()
+        self.lock.release()
         if isinstance(error, NoRoomError):
             raise NoRoomError(error.problem, error.remedy, self.again()) from error
-        if isinstance(error, KeyboardInterrupt) and self._record.get("done") == 0:  # begun, and not in a batch yet
+        if isinstance(error, KeyboardInterrupt) and self._record.values.get("done") == 0:  # begun, not in a batch yet
             raise InterruptedRunError(f"interrupted before the first batch was finished; {self.again()}") from None
 
     def again(self) -> str:
@@ -76,13 +87,16 @@ class RunFolder:
             return "run the same command again"
         return "run the same command with --resume" + (" instead of --overwrite" if self.overwrite else "")
 
-    def start(self, identity: Mapping[str, Any], total: int, about: Mapping[str, Any]) -> bool:
+    def start(
+        self, identity: Mapping[str, Any], total: int, about: Mapping[str, Any], again: str | None = None
+    ) -> bool:
         """Begin or go on.
 
         Args:
             identity: everything that determines the results, plain JSON values; its hash is the run's key.
             total: number of images.
-            about: more for the record, which does not determine the results.
+            about: more for the record, which does not determine the results; "command" must be among it or the identity.
+            again: the command line that does the same.
 
         Returns:
             Whether the run was complete already, so that nothing is left to do.
@@ -91,23 +105,27 @@ class RunFolder:
             InputError: --resume of a run whose identity differs (says in what); another process that writes there, or
                 that has written there in the meantime.
         """
-        self._lock.acquire()
+        self.lock.acquire()
         self._refuse_results()
         stored = self._stored()
         plain, key = key_of(identity)
-        self._record = {**about, "status": "partial", "done": 0, "total": total, "key": key, "determined_by": plain}
         if self.overwrite or not self._found():
             self._clear()
         else:
             if not stored:
                 raise InputError(f"cannot resume: {self.path / RECORD} is missing or damaged; --overwrite starts again")
-            if stored.get("key") != key:
-                changed = "; ".join(differences(stored.get("determined_by", {}), plain)) or "it was another run"
-                raise InputError(f"cannot resume the run in {self.path}: {changed}; --overwrite starts again")
+            if stored["key"] != key:
+                before = stored.get("determined_by")
+                changed = "; ".join(differences(before if isinstance(before, dict) else {}, plain))
+                raise InputError(
+                    f"cannot resume the run in {self.path}: {changed or 'it was another run'}; --overwrite starts again"
+                )
+            self._remove_leftovers()
             if stored["status"] == "complete" and all((self.path / name).exists() for name in self.files):
                 self._remove_parts()
                 return True
-        self._write_record()
+        more = {"command": identity.get("command", ""), **about}
+        self._record.begin(again=again, total=total, determined_by=plain, files=self.files, **more)
         return False
 
     def load_part(self, low: int, high: int) -> dict[str, np.ndarray] | None:
@@ -121,20 +139,27 @@ class RunFolder:
 
     def record_done(self, done: int) -> None:
         """Write into the record that so much is finished."""
-        self._record["done"] = done
-        self._write_record()
+        self._record.update(done=done)
 
-    def finish(self, done: int) -> None:
-        """Record that all result files are written, for `done` images: complete if that is all of them."""
-        complete = done == self._record["total"]
-        self._record.update(status="complete" if complete else "partial", done=done)
-        self._write_record()
+    def finish(self, done: int, **more: Any) -> None:
+        """Record that all result files are written, for `done` images: complete if that is all of them; `more` is added."""
+        complete = done == self._record.values["total"]
+        self._remove_leftovers()
+        self._record.finish(complete=complete, done=done, **more)
         if complete:
             self._remove_parts()
 
+    def interrupted(self, done: int, thing: str) -> InterruptedRunError:
+        """Ctrl-C after `done` things (in the singular: "image") were finished: what is kept and how it goes on."""
+        if not done:
+            return InterruptedRunError(f"interrupted before the first batch was finished; {self.again()}")
+        total = self._record.values["total"]
+        kept = f"{done} of {counted(total, thing)} {'is' if done == 1 else 'are'} kept in {self.path}"
+        return InterruptedRunError(f"interrupted: {kept} ({RECORD} says partial); to go on, {self.again()}")
+
     def pieces(self) -> Pieces:
         """Where the finished parts of the started run are kept."""
-        return Pieces(self.path / PARTS, self._record["key"][:16])
+        return Pieces(self.path / PARTS, self._record.values["key"][:16])
 
     def _refuse_results(self) -> None:
         found = self._found()
@@ -153,28 +178,40 @@ class RunFolder:
         return [record, *found] if counts else found
 
     def _stored(self) -> dict[str, Any]:
-        try:
-            record = json.loads((self.path / RECORD).read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return record if isinstance(record, dict) and {"status", "key"} <= set(record) else {}
-
-    def _write_record(self) -> None:
-        with atomic_write(self.path / RECORD) as file:
-            file.write((json.dumps(self._record, indent=2) + "\n").encode())
+        """The record on disk, {} where it is none of a run."""
+        record = RunRecord.read(self.path)
+        return record if record.get("status") in STATES and isinstance(record.get("key"), str) else {}
 
     def _clear(self) -> None:
         """Remove an earlier run's results, its record first, so that no moment shows a record without its files."""
         try:
             for name in (RECORD, *self.files):
                 (self.path / name).unlink(missing_ok=True)
+            for path in [path for pattern in self.others for path in self.path.glob(pattern)] * self.overwrite:
+                path.unlink(missing_ok=True)
         except OSError as error:
             raise from_os_error(error, f"replace results in {self.path}") from error
         self._remove_parts()
+        self._remove_leftovers()
+
+    def _remove_leftovers(self) -> None:
+        remove_leftovers(self.path, (RECORD, *self.files))
+        remove_leftovers(self.path / PARTS)
 
     def _remove_parts(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.path / PARTS)
+
+
+def _check_path(path: Path) -> None:
+    """Raise InputError for what can be no folder: a file, a name that no file system takes."""
+    try:
+        wrong = path.exists() and not path.is_dir()
+    except (OSError, ValueError) as error:  # too long, a NUL character, a loop of links
+        reason = getattr(error, "strerror", None) or "it has a NUL character"
+        raise InputError(f"--out cannot be used ({reason}); choose another --out") from error
+    if wrong:
+        raise InputError(f"{path} is not a folder; choose another --out")
 
 
 def _name(low: int, high: int) -> str:

@@ -19,11 +19,26 @@ LOCK = ".lock"
 
 
 class FolderLock:
-    """The right to write into `folder`; its hidden file is there only while it is held (or after a kill -9)."""
+    """The right to write into `folder`; its hidden file is there only while it is held (or after a kill -9).
+
+    A lock that is held already may be acquired again, which does nothing: a function that locks the folder it writes into takes its
+    caller's lock where it is given one.
+
+    Args:
+        folder: need not exist. Folders that were made for the lock and are still empty when it is given back are removed.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / LOCK
         self._handle: int | None = None
+        self._made: list[Path] = []
+
+    def __enter__(self) -> FolderLock:
+        self.acquire()
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        self.release()
 
     def acquire(self) -> None:
         """Take it, making the folder if needed. Where no lock can be had (read-only, no locks on that file system),
@@ -34,7 +49,7 @@ class FolderLock:
         """
         while fcntl is not None and self._handle is None:
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                self._make_folder()
                 handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
             except OSError:
                 return
@@ -66,6 +81,15 @@ class FolderLock:
             self._remove()
             os.close(self._handle)
             self._handle = None
+            with contextlib.suppress(OSError):
+                while self._made:
+                    self._made.pop().rmdir()
+            self._made.clear()
+
+    def _make_folder(self) -> None:
+        missing = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._made += missing[::-1]
 
     def _remove(self) -> None:
         with contextlib.suppress(OSError):

@@ -22,8 +22,8 @@ import numpy as np
 from smalti.core.errors import InputError, from_os_error
 from smalti.source.cache import Built, Store, through_cache
 from smalti.source.checks import BLOCK_BYTES, blocks, check_finite, check_labels_array
+from smalti.source.conversion import Rows, check_layout, fill, rows_of
 from smalti.source.memory import allocate
-from smalti.source.rows import Rows, check_layout, fill, rows_of
 from smalti.source.stored import Origin, Stored
 from smalti.source.trees import central_directory_hash, check_member, open_zip, readable
 
@@ -120,7 +120,7 @@ def open_npy(path: Path, layout: str, resolution: tuple[int, int] | None, show: 
     options = {"layout": layout, "resolution": resolution}
     built, entry, hit = through_cache(file_identity(path), options, path.stem, build)
     origin = Origin(str(path), "npy", CONVERTED, None if entry is None else str(entry), hit)
-    return Stored(built.images, None, None, (), path.stem, origin)
+    return Stored(built.images, None, None, (), path.stem, origin, built.sums)
 
 
 def open_npz(path: Path, layout: str, resolution: tuple[int, int] | None, show: bool | None) -> Stored:
@@ -143,7 +143,7 @@ def open_npz(path: Path, layout: str, resolution: tuple[int, int] | None, show: 
     options = {"layout": layout, "resolution": resolution}
     built, entry, hit = through_cache(identity, options, path.stem, build)
     origin = Origin(str(path), "npz", CONVERTED, None if entry is None else str(entry), hit)
-    return Stored(built.images, built.labels, built.class_names, built.skipped, path.stem, origin)
+    return Stored(built.images, built.labels, built.class_names, built.skipped, path.stem, origin, built.sums)
 
 
 def _build_npz(

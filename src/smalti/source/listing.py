@@ -15,14 +15,14 @@ from smalti.core.errors import InputError
 from smalti.source.decoding import EXTENSIONS
 from smalti.source.trees import Tree, readable
 
-__all__ = ["EDM_FILE", "Listing", "is_wanted", "list_images"]
+__all__ = ["EDM_FILE", "Listing", "is_wanted", "list_images", "other_files"]
 
 EDM_FILE = "dataset.json"
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Images of a data set: paths in order, (N,) int64 labels and class names (or None), what is left out."""
+    """Images of a data set: paths in order, (N,) int64 labels and class names (or None), and labels without images."""
 
     files: tuple[str, ...]
     labels: np.ndarray | None
@@ -30,9 +30,20 @@ class Listing:
     skipped: tuple[tuple[str, str], ...]
 
 
+def is_image(path: str) -> bool:
+    """Whether a file is taken for an image, by its extension."""
+    return path.lower().endswith(EXTENSIONS)
+
+
+def other_files(tree: Tree) -> tuple[tuple[str, str], ...]:
+    """(path, reason) of what is in a tree and is never read."""
+    others = [(path, "not an image file") for path in tree.files if not is_image(path) and path != EDM_FILE]
+    return tuple((readable(path), reason) for path, reason in (*tree.ignored, *others))
+
+
 def is_wanted(path: str) -> bool:
     """Whether a file is read: an image by its extension, or a dataset.json."""
-    return path.lower().endswith(EXTENSIONS) or path.split("/")[-1] == EDM_FILE
+    return is_image(path) or path.split("/")[-1] == EDM_FILE
 
 
 def list_images(tree: Tree, what: str) -> Listing:
@@ -45,10 +56,9 @@ def list_images(tree: Tree, what: str) -> Listing:
     Raises:
         InputError: no images; a damaged dataset.json; an image that it gives no label to.
     """
-    images = tuple(path for path in tree.files if path.lower().endswith(EXTENSIONS))
+    images = tuple(path for path in tree.files if is_image(path))
     edm = _edm_labels(tree, what) if EDM_FILE in tree.files else _MISSING
-    others = [path for path in tree.files if not path.lower().endswith(EXTENSIONS)]
-    skipped = [*tree.ignored, *((path, "not an image file") for path in others if path != EDM_FILE or edm is _MISSING)]
+    skipped = [(EDM_FILE, "not an EDM data set's")] if EDM_FILE in tree.files and edm is _MISSING else []
     if not images:
         raise InputError(f"there are no images in {what}; accepted are {' '.join(EXTENSIONS)}")
     labels: np.ndarray | None = None

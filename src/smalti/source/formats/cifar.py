@@ -17,10 +17,10 @@ from typing import IO, Any
 import numpy as np
 
 from smalti.core.errors import InputError, from_os_error
-from smalti.source.arrays import file_identity
 from smalti.source.cache import Built, Store, through_cache
+from smalti.source.conversion import Rows, fill
+from smalti.source.formats.arrays import file_identity
 from smalti.source.pickles import ArrayRecord, read_pickle
-from smalti.source.rows import Rows, fill
 from smalti.source.stored import Origin, Stored
 from smalti.source.trees import readable
 
@@ -61,7 +61,7 @@ def open_cifar(path: Path, resolution: tuple[int, int] | None, show: bool | None
         identity = {**file_identity(path), "kind": "cifar tar"}
     built, entry, hit = through_cache(identity, {"resolution": resolution}, name, build)
     origin = Origin(str(path), "cifar", RULE, None if entry is None else str(entry), hit)
-    return Stored(built.images, built.labels, built.class_names, built.skipped, name, origin)
+    return Stored(built.images, built.labels, built.class_names, built.skipped, name, origin, built.sums)
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ from importlib import resources
 import numpy as np
 
 from smalti.source.cache import memory_store
-from smalti.source.rows import fill, rows_of
+from smalti.source.conversion import fill, rows_of
 from smalti.source.stored import Origin, Stored
 
 __all__ = ["DIGITS", "open_digits"]
