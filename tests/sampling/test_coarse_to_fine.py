@@ -9,8 +9,8 @@ from smalti import Optimal, PSPCSquare, Source
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError, SmaltiError
 from smalti.core.noise import standard_normal
-from smalti.sampling.coarse_to_fine import coarse_to_fine, linear_levels
-from smalti.sampling.generate import default_sizes, generate, pyramid, scale_denoisers
+from smalti.sampling.coarse_to_fine import coarse_to_fine_steps, linear_levels
+from smalti.sampling.generation import default_sizes, generate, pyramid, scale_denoisers
 from smalti.sampling.resampling import area_down, smooth_up
 
 SOURCE = random_source(12, (3, 16, 16), labels=True)
@@ -44,7 +44,7 @@ def test_levels():
 
 def test_every_step_is_the_formula():
     small, large = shapes(4, 8)
-    steps = list(coarse_to_fine([small, large], [3], seed=5, steps=3, eta=0.6))
+    steps = list(coarse_to_fine_steps([small, large], [3], seed=5, steps=3, eta=0.6))
     assert [(s.scale, s.step, s.finished) for s in steps] == [(k, i, i == 3) for k in range(2) for i in range(4)]
     coarser = None
     for scale, denoiser in enumerate((small, large)):
@@ -73,16 +73,16 @@ def test_every_step_is_the_formula():
 
 def test_infinite_sigma_is_the_mean_of_the_source():
     for made in (Optimal(SOURCE), PSPCSquare(SOURCE, patch_size=5)):
-        first = next(iter(coarse_to_fine([made], [0, 1])))
+        first = next(iter(coarse_to_fine_steps([made], [0, 1])))
         assert first.sigma == math.inf
         mean = SOURCE.working().double().mean(0)
         torch.testing.assert_close(first.denoised, mean.expand(2, -1, -1, -1), atol=1e-5, rtol=0)
-        one = next(iter(coarse_to_fine([made], [0], labels=torch.tensor([1])))).denoised
+        one = next(iter(coarse_to_fine_steps([made], [0], labels=torch.tensor([1])))).denoised
         torch.testing.assert_close(one[0], SOURCE.working(SOURCE.labels == 1).double().mean(0), atol=1e-5, rtol=0)
 
 
 def test_before_the_last_step_the_low_frequencies_are_the_coarser_image():
-    steps = list(coarse_to_fine(scale_denoisers(SOURCE, [8, 16], PSPCSquare), range(2), steps=4))
+    steps = list(coarse_to_fine_steps(scale_denoisers(SOURCE, [8, 16], PSPCSquare), range(2), steps=4))
     coarse = next(step.x for step in steps if step.scale == 0 and step.finished)
     for step in steps:
         if step.scale == 1 and step.step < 3:
@@ -185,9 +185,9 @@ def test_a_denoiser_that_fails_is_named():
             return z * torch.nan if float(sigma[0]) < 10 else z * 0
 
     with pytest.raises(SmaltiError, match=r"NaN or infinite values at scale 1 \(8 x 8\), step 1"):
-        list(coarse_to_fine([*shapes(4), Broken((1, 8, 8))], [0], steps=3))
+        list(coarse_to_fine_steps([*shapes(4), Broken((1, 8, 8))], [0], steps=3))
 
 
 def test_scales_must_grow():
     with pytest.raises(InputError, match="cannot be followed"):
-        list(coarse_to_fine(shapes(8, 4), [0]))
+        list(coarse_to_fine_steps(shapes(8, 4), [0]))

@@ -15,7 +15,7 @@ The last step of a scale gives D. Up and down are `smalti.sampling.resampling`'s
 the blending follow "Efficient and Training-Free Single-Image Diffusion Models" (CVPR 2026), which uses them for the patches of one image;
 here they run over any denoisers.
 
-`coarse_to_fine` is a generator over all steps of all scales; `smalti.generate` runs it. The noise of sample j is a function of
+`coarse_to_fine_steps` is a generator over all steps of all scales; `smalti.generate` runs it. The noise of sample j is a function of
 (seed, j, scale, step) alone.
 """
 
@@ -34,7 +34,7 @@ from smalti.core.noise import standard_normal
 from smalti.core.validation import check_count
 from smalti.sampling.resampling import replace_low
 
-__all__ = ["MEAN_SIGMA", "ScaleStep", "check_eta", "coarse_to_fine", "linear_levels", "mean_of"]
+__all__ = ["MEAN_SIGMA", "ScaleStep", "check_eta", "coarse_to_fine_steps", "linear_levels", "mean_of"]
 
 LARGEST_A = 1 - 1e-3
 MEAN_SIGMA = 1e6  # logits of images in [-1, 1] differ by at most 2 C H W / 1e12 there
@@ -89,7 +89,7 @@ def mean_of(denoiser: Callable[..., torch.Tensor], z: torch.Tensor, labels: torc
     return denoiser(torch.zeros_like(z[:1]), MEAN_SIGMA).to(z).expand_as(z)
 
 
-def coarse_to_fine(
+def coarse_to_fine_steps(
     denoisers: Sequence[Any],
     indices: Sequence[int],
     seed: int = 0,
@@ -123,7 +123,7 @@ def coarse_to_fine(
         SmaltiError: a denoiser returned NaN, infinities or another shape; names the scale and step.
     """
     if not len(denoisers):
-        raise InputError("coarse_to_fine needs at least one denoiser, one a scale, coarse to fine")
+        raise InputError("coarse_to_fine_steps needs at least one denoiser, one a scale, coarse to fine")
     counts = [steps] * len(denoisers) if isinstance(steps, int) else list(steps)
     if len(counts) != len(denoisers):
         raise InputError(f"{len(counts)} numbers of steps for {len(denoisers)} scales; give one number or one a scale")

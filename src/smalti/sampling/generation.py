@@ -1,6 +1,6 @@
 """`generate`: new images from a folder's, with no training: composites of patches, coarse to fine.
 
-The source is averaged down to every scale, a denoiser is made of each, and `smalti.sampling.coarse_to_fine` runs over them.
+The source is averaged down to every scale, a denoiser is made of each, and `coarse_to_fine_steps` runs over them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from smalti.core.errors import InputError
 from smalti.core.noise import check_seed
 from smalti.core.progress import progress as show_progress
 from smalti.core.validation import check_count, check_integer, check_labels
-from smalti.sampling.coarse_to_fine import check_eta, coarse_to_fine, linear_levels
+from smalti.sampling.coarse_to_fine import check_eta, coarse_to_fine_steps, linear_levels
 from smalti.sampling.resampling import area_down
 from smalti.source import Source
 
@@ -102,7 +102,7 @@ def generate(
         for low in range(0, n, size):
             rows = range(low, min(low + size, n))
             chosen = None if classes is None else classes[low : low + size]
-            run = coarse_to_fine(denoisers, rows, seed, steps=steps, eta=eta, labels=chosen)
+            run = coarse_to_fine_steps(denoisers, rows, seed, steps=steps, eta=eta, labels=chosen)
             batches.append(_finished(run, len(rows), report or shown))
     scales = tuple(torch.cat(images) for images in zip(*batches, strict=True))
     return GenerateResult(scales[-1], scales)
