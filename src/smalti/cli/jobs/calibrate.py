@@ -26,7 +26,7 @@ from smalti.core.noise import check_seed
 from smalti.core.run_folder import RunFolder
 from smalti.core.schedule import edm_sigmas
 from smalti.core.validation import check_count
-from smalti.denoisers.schedule_file import by_level
+from smalti.denoisers.registry import by_level
 from smalti.report.calibration_plot import calibration_figure
 from smalti.report.figures import save_figure, style
 from smalti.source import Source
