@@ -14,7 +14,7 @@ from smalti.source.checks import BLOCK_BYTES, check_dtype, check_images_shape
 
 __all__ = ["LAYOUTS", "check_layout", "check_layout_name", "in_nchw", "scale_doubt"]
 
-LAYOUTS = {"nchw": (0, 1, 2, 3), "nhwc": (0, 3, 1, 2), "hwcn": (3, 2, 0, 1), "nhw": (0, None, 1, 2)}
+LAYOUTS: dict[str, tuple[int | None, ...]] = {"nchw": (0, 1, 2, 3), "nhwc": (0, 3, 1, 2), "hwcn": (3, 2, 0, 1), "nhw": (0, None, 1, 2)}
 MOST_CHANNELS = 4  # of what are pictures
 BEYOND, SHARE = 2.0, 0.75  # latents may be larger than 1: most values must be far outside
 DARK, BRIGHT_SHARE = 16, 0.001  # of 255: 12 bits in 16 reach 16
@@ -66,10 +66,8 @@ def _likely(shape: tuple[int, ...]) -> str | None:
 def in_nchw(images: np.ndarray, layout: str | None) -> np.ndarray:
     """A view of `images` with the axes (N, C, H, W)."""
     order = LAYOUTS[layout or "nchw"]
-    if None in order:
-        images = images[..., None]
-        order = tuple(images.ndim - 1 if axis is None else axis for axis in order)
-    return images.transpose([axis for axis in order if axis is not None])
+    images = images[..., None] if None in order else images
+    return images.transpose([images.ndim - 1 if axis is None else axis for axis in order])
 
 
 def scale_doubt(images: np.ndarray) -> str | None:

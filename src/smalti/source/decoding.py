@@ -141,8 +141,8 @@ def _upright(image: Picture) -> Picture:
     except Exception:  # unreadable EXIF says nothing about the pixels
         return image
     turn = Image.Transpose
-    turns = (turn.FLIP_LEFT_RIGHT, turn.ROTATE_180, turn.FLIP_TOP_BOTTOM)
-    turns = (*turns, turn.TRANSPOSE, turn.ROTATE_270, turn.TRANSVERSE, turn.ROTATE_90)
+    flips = (turn.FLIP_LEFT_RIGHT, turn.ROTATE_180, turn.FLIP_TOP_BOTTOM)
+    turns = (*flips, turn.TRANSPOSE, turn.ROTATE_270, turn.TRANSVERSE, turn.ROTATE_90)
     if not isinstance(orientation, int) or not 2 <= orientation <= 8:
         return image
     return image.transpose(turns[orientation - 2])
