@@ -14,7 +14,12 @@ from smalti.source.checks import BLOCK_BYTES, check_dtype, check_images_shape
 
 __all__ = ["LAYOUTS", "check_layout", "check_layout_name", "in_nchw", "scale_doubt"]
 
-LAYOUTS: dict[str, tuple[int | None, ...]] = {"nchw": (0, 1, 2, 3), "nhwc": (0, 3, 1, 2), "hwcn": (3, 2, 0, 1), "nhw": (0, None, 1, 2)}
+LAYOUTS: dict[str, tuple[int | None, ...]] = {
+    "nchw": (0, 1, 2, 3),
+    "nhwc": (0, 3, 1, 2),
+    "hwcn": (3, 2, 0, 1),
+    "nhw": (0, None, 1, 2),
+}
 MOST_CHANNELS = 4  # of what are pictures
 BEYOND, SHARE = 2.0, 0.75  # latents may be larger than 1: most values must be far outside
 DARK, BRIGHT_SHARE = 16, 0.001  # of 255: 12 bits in 16 reach 16
