@@ -69,11 +69,11 @@ def test_shares_are_those_of_the_definition(name: str, hflip: bool) -> None:
         largest = stack[:, :, y, x].topk(4, dim=0).values.T
         assert torch.allclose(a.shares[:, p], largest, atol=2e-5)
         for b in range(2):
-            for t in range(4):
+            for t in range(int((a.shares[b, p] > 0).sum())):  # what certainly weighs nothing is not listed
                 dy, dx, flip = a.places[b, p, t].tolist()
                 share = expected[int(a.images[b, p, t]), bool(flip), (dy, dx)][b, :, y, x]
                 assert torch.allclose(a.shares[b, p, t], share.mean(), atol=2e-5)
-                image = s.working(int(a.images[b, p, t]))
+                image = s.working([int(a.images[b, p, t])])[0]
                 row, column = (y + dy) % 8, (x + dx) % 8
                 pixel = image[:, row, 7 - column if flip else column].double()
                 assert torch.allclose(a.values[b, p, t], share * pixel, atol=3e-5)

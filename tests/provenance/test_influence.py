@@ -78,8 +78,8 @@ def makers():
 @pytest.mark.parametrize("hflip", [False, True], ids=["plain", "flips"])
 def test_influence_is_the_derivative_through_the_sampler(name: str, hflip: bool) -> None:
     denoiser = makers()[name](digits(24 if name == "equivariant" else 40, hflip))
-    found = smalti.influence(denoiser, region, seed=1, n=2, steps=6)
-    expected = by_autograd(denoiser, region, 1, 2, 6, "euler", 0.3)
+    found = smalti.influence(denoiser, region, seed=1, n=2, steps=9, stop=1.5)
+    expected = by_autograd(denoiser, region, 1, 2, 9, "euler", 1.5)
     assert found.shape == (2, len(denoiser.source))
     assert found.dtype == torch.float64
     assert (found - expected).abs().max() <= 1e-3 * expected.abs().max()
@@ -87,22 +87,22 @@ def test_influence_is_the_derivative_through_the_sampler(name: str, hflip: bool)
 
 def test_heuns_second_evaluation_counts() -> None:
     denoiser = smalti.PSPCSquare(digits())
-    found = smalti.influence(denoiser, region, seed=2, n=1, steps=5, solver="heun", stop=0.5)
-    expected = by_autograd(denoiser, region, 2, 1, 5, "heun", 0.5)
+    found = smalti.influence(denoiser, region, seed=2, n=1, steps=6, solver="heun", stop=1.5)
+    expected = by_autograd(denoiser, region, 2, 1, 6, "heun", 1.5)
     assert (found - expected).abs().max() <= 1e-3 * expected.abs().max()
 
 
 def test_labels_choose_the_images() -> None:
     source = digits(60)
     denoiser = smalti.PSPCSquare(source)
-    found = smalti.influence(denoiser, region, seed=1, n=2, steps=5, labels=[3, 7])
-    expected = by_autograd(denoiser, region, 1, 2, 5, "euler", 0.3, labels=[3, 7])
+    found = smalti.influence(denoiser, region, seed=1, n=2, steps=6, stop=1.5, labels=[3, 7])
+    expected = by_autograd(denoiser, region, 1, 2, 6, "euler", 1.5, labels=[3, 7])
     assert (found - expected).abs().max() <= 1e-3 * expected.abs().max()
     assert not found[0][torch.as_tensor(np.asarray(source.labels) != 3)].any()
 
 
 def test_all_weights_alike_change_nothing() -> None:
-    found = smalti.influence(smalti.PSPCSquare(digits()), region, n=2, steps=6)
+    found = smalti.influence(smalti.PSPCSquare(digits()), region, n=2, steps=6, stop=1.5)
     assert found.sum(1).abs().max() <= 1e-6 * found.abs().sum(1).max()
 
 

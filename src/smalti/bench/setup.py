@@ -92,7 +92,7 @@ class Setup:
         return len(self.source) * pairs * operations_of_a_pair(self.source.shape[0], side) / self.rate
 
     def floor_of_search(self, pairs: int) -> float:
-        """The same where only sketches are compared (see `smalti.engine.compiled.sketches`); subtractions run beside multiplications."""
+        """The same where only sketches are compared (see `smalti.engine.programs.sketches`); subtractions run beside multiplications."""
         return len(self.source) * pairs * COARSE / self.rate
 
 

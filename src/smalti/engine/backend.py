@@ -1,4 +1,4 @@
-"""What a backend is: two functions, and a third for derivatives.
+"""What a backend is: two functions, a third for derivatives, and a fourth that keeps shares of images apart.
 
     phase 1   log_normalisers    (B, K)        parts of a source merge by log-add-exp
     phase 2   numerator          (B, C, H, W)  given the normalisers of the whole source, parts merge by addition
@@ -8,17 +8,41 @@ Blocks, threads, ranks and machines are this one mechanism.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 
-from smalti.core.errors import InputError
 from smalti.engine.elements import Selection
+from smalti.engine.problem import Problem
 
-if TYPE_CHECKING:
-    from smalti.engine.collection import PosteriorMeanCollection
+__all__ = ["Backend", "Covariances", "Shares"]
 
-__all__ = ["Backend", "backend_for", "backend_names", "backend_refuses"]
+
+class Covariances(NamedTuple):
+    """Products with the posteriors' covariances, float64.
+
+    Attributes:
+        product: (B, C, H, W), sum_k outer_k * Cov_{w_k}(x, x) (inner_k * direction).
+        by_image: (B, n), of each selected image, its flips and shifts together: sum_k w_k^i <inner_k * direction, x^i - E_k>. With
+            responses inside it is <direction, dN/dlog pi_i>, N the numerator.
+    """
+
+    product: torch.Tensor
+    by_image: torch.Tensor
+
+
+class Shares(NamedTuple):
+    """Shares of elements in P pixels: sum_k R_k w_k^i / sum_k R_k there.
+
+    Attributes:
+        largest: (B, P, top, C or 1) float64, descending by their mean over channels; 0 where there are fewer.
+        elements: (B, P, top) int64, (image flips + flip) shifts + number of the shift.
+        entropy: (B, P) float64, natural, of the mean shares of images (flips and shifts together).
+    """
+
+    largest: torch.Tensor
+    elements: torch.Tensor
+    entropy: torch.Tensor
 
 
 class Backend:
@@ -28,19 +52,19 @@ class Backend:
     name: ClassVar[str]
     differentiable: ClassVar[bool] = False
 
-    def unsupported(self, collection: PosteriorMeanCollection, device: torch.device) -> str | None:
-        """Why this backend cannot run the collection, in a few words, or None if it can."""
+    def unsupported(self, problem: Problem, device: torch.device) -> str | None:
+        """Why this backend cannot run the problem, in a few words, or None if it can."""
         return None
 
     def log_normalisers(
-        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+        self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
     ) -> torch.Tensor:
         """log sum_i pi_k(i) exp(-1/(2 sigma^2) sum_q Q_k(q) (z(q) - x^i(q))^2), natural logs, (B, K) float64."""
         raise NotImplementedError
 
     def numerator(
         self,
-        collection: PosteriorMeanCollection,
+        problem: Problem,
         z: torch.Tensor,
         sigma: torch.Tensor,
         log_normalisers: torch.Tensor,
@@ -51,58 +75,32 @@ class Backend:
 
     def covariance_product(
         self,
-        collection: PosteriorMeanCollection,
+        problem: Problem,
         z: torch.Tensor,
         sigma: torch.Tensor,
         direction: torch.Tensor,
         selection: Selection,
         transpose: bool,
-    ) -> torch.Tensor:
-        """sum_k outer_k * Cov_{w_k}(x, x) (inner_k * direction), (B, C, H, W) float64.
+    ) -> Covariances:
+        """sum_k outer_k * Cov_{w_k}(x, x) (inner_k * direction), and what each image adds to <direction, N>.
 
         (inner, outer) = (responses, queries) if `transpose` (for z-gradients of a function of the composite), else (queries, responses).
         """
         raise NotImplementedError
 
-    def both_phases(
-        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
-    ) -> torch.Tensor:
+    def shares(
+        self,
+        problem: Problem,
+        z: torch.Tensor,
+        sigma: torch.Tensor,
+        selection: Selection,
+        pixels: torch.Tensor,
+        top: int,
+    ) -> Shares:
+        """The `top` largest shares in pixels (P, 2), and the entropy of all."""
+        raise NotImplementedError
+
+    def both_phases(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> torch.Tensor:
         """Phase 1, then phase 2, on one selection: the numerator. A backend may hand hints from one to the other."""
-        normalisers = self.log_normalisers(collection, z, sigma, selection)
-        return self.numerator(collection, z, sigma, normalisers, selection)
-
-
-def _backends() -> dict[str, Backend]:
-    from smalti.engine.numba_backend import NumbaBackend
-    from smalti.engine.reference import ReferenceBackend
-    from smalti.engine.torch_backend import TorchBackend
-
-    return {backend.name: backend for backend in (NumbaBackend(), TorchBackend(), ReferenceBackend())}
-
-
-def backend_names() -> tuple[str, ...]:
-    """What `backend=` may be."""
-    return ("auto", *_backends())
-
-
-def backend_refuses(collection: PosteriorMeanCollection, name: str, device: str = "cpu") -> str | None:
-    """Why the backend called `name` does not cover a collection on a device, or None if it does."""
-    return _backends()[name].unsupported(collection, torch.device(device))
-
-
-def backend_for(name: str, collection: PosteriorMeanCollection, device: torch.device) -> Backend:
-    """The backend called `name`; "auto" is numba on the CPU where it covers the collection, else torch.
-
-    Raises:
-        InputError: an unknown name, or a backend that does not cover this collection or device.
-    """
-    backends = _backends()
-    if name == "auto":
-        numba = backends["numba"]
-        return backends["torch"] if numba.unsupported(collection, device) else numba
-    if name not in backends:
-        raise InputError(f"unknown backend {name!r}; choose from {', '.join(backend_names())}")
-    reason = backends[name].unsupported(collection, device)
-    if reason:
-        raise InputError(f"the {name} backend does not cover this: {reason}; use backend='auto'")
-    return backends[name]
+        normalisers = self.log_normalisers(problem, z, sigma, selection)
+        return self.numerator(problem, z, sigma, normalisers, selection)

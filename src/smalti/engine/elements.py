@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    from smalti.engine.collection import PosteriorMeanCollection
+from smalti.engine.problem import Problem
 
 __all__ = ["Block", "Selection", "blocks", "stored", "units"]
 
@@ -35,6 +33,7 @@ class Block:
 
     Attributes:
         images: (n, C, H, W), flipped and shifted, working scale.
+        positions: which of the selection these are, a slice without a step.
         indices: (n,) int64 numpy, the stored images.
         log_priors: (n,) tensor.
         flip, shift: what was done to them.
@@ -42,6 +41,7 @@ class Block:
     """
 
     images: torch.Tensor
+    positions: slice
     indices: np.ndarray
     log_priors: torch.Tensor
     flip: bool
@@ -50,25 +50,25 @@ class Block:
 
 
 def blocks(
-    collection: PosteriorMeanCollection, selection: Selection, size: int, dtype: torch.dtype, device: torch.device
+    problem: Problem, selection: Selection, size: int, dtype: torch.dtype, device: torch.device
 ) -> Iterator[Block]:
     """The selected elements in blocks of at most `size` images."""
-    source = collection.source
+    source = problem.source
     for start in range(0, len(selection), size):
         indices = selection.indices[start : start + size]
         images = stored(source.images, indices, dtype, device)
         log_priors = torch.from_numpy(selection.log_priors[start : start + size]).to(device, dtype)
         for flip in (False, True) if source.hflip else (False,):
             flipped = images.flip(-1) if flip else images
-            for number, (sy, sx) in enumerate(collection.shifts):
+            for number, (sy, sx) in enumerate(problem.shifts):
                 admitted = None
-                if collection.admitted is not None:
-                    admitted = collection.admitted[:, number]
+                if problem.admitted is not None:
+                    admitted = problem.admitted[:, number]
                     if not bool(admitted.any()):
                         continue
                     admitted = admitted.to(device)
                 shifted = flipped if (sy, sx) == (0, 0) else flipped.roll((-sy, -sx), (-2, -1))
-                yield Block(shifted, indices, log_priors, flip, (sy, sx), admitted)
+                yield Block(shifted, slice(start, start + len(indices)), indices, log_priors, flip, (sy, sx), admitted)
 
 
 def units(images: np.ndarray) -> tuple[float, float]:
