@@ -13,10 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from smalti.core.errors import InputError
 from smalti.core.noise import standard_normal
+from smalti.core.pieces import Arrays, Pieces
 from smalti.core.validation import check_count
 from smalti.engine.decomposition import Attribution
 from smalti.provenance.counterfactual import without
@@ -76,7 +78,13 @@ class Explanation:
 
 
 def explain_noisy(
-    denoiser: Any, z: torch.Tensor, sigma: float, top: int = TOP, labels: Any = None, progress: Progress = None
+    denoiser: Any,
+    z: torch.Tensor,
+    sigma: float,
+    top: int = TOP,
+    labels: Any = None,
+    progress: Progress = None,
+    keep: Pieces | None = None,
 ) -> Explanation:
     """One noisy image at one level.
 
@@ -87,6 +95,7 @@ def explain_noisy(
         top: elements listed for each pixel.
         labels: its class, or None.
         progress: called with 1 when it is done.
+        keep: where finished levels are kept.
 
     Raises:
         InputError: more than one image, a denoiser without shares, what a call refuses.
@@ -94,7 +103,7 @@ def explain_noisy(
     z = z[None] if z.ndim == 3 else z
     if len(z) != 1:
         raise InputError(f"one noisy image is explained at a time, not {len(z)}; choose one")
-    return _of_states(denoiser, z, [float(sigma)], top, labels, progress)
+    return _of_states(denoiser, z, [float(sigma)], top, labels, progress, keep)
 
 
 def explain_sample(
@@ -109,6 +118,7 @@ def explain_sample(
     init: torch.Tensor | None = None,
     counterfactuals: int = COUNTERFACTUALS,
     progress: Progress = None,
+    keep: Pieces | None = None,
 ) -> Explanation:
     """A sample of the sampler: shares at every level of its run, and the influence of training images on a region with its counterfactual.
 
@@ -120,6 +130,7 @@ def explain_sample(
         stop: the level at which the image is read for influence.
         counterfactuals: for how many of the most influential images the sample is made again without them.
         progress: called with the number of levels and samples done: steps + 1 + counterfactuals in all.
+        keep: where finished levels and samples are kept, so that a run that was stopped goes on.
 
     Raises:
         InputError: a region outside the image, what `smalti.sample` and `smalti.influence` refuse.
@@ -131,26 +142,41 @@ def explain_sample(
     run = sample(denoiser, n=1, steps=steps, solver=solver, seed=seed, init=start, labels=labels, progress=False)
     assert run.states is not None
     sigmas = run.sigmas[:-1].tolist()
-    found = _of_states(denoiser, run.states[:-1, 0], sigmas, top, labels, progress)
+    found = _of_states(denoiser, run.states[:-1, 0], sigmas, top, labels, progress, keep)
 
     def of(image: torch.Tensor) -> torch.Tensor:
         return image[:, row : row + height, column : column + width].mean()
 
-    moved = influence(denoiser, of, seed, 1, steps, solver, stop, start, labels, progress=lambda _: None)[0]
+    kept = keep or Pieces()
+    moved = torch.from_numpy(
+        kept.computed(
+            "influence",
+            lambda: {
+                "influence": influence(denoiser, of, seed, 1, steps, solver, stop, start, labels, progress=False)[
+                    0
+                ].numpy()
+            },
+        )["influence"]
+    )
     read = min(range(len(sigmas)), key=lambda i: abs(sigmas[i] - stop))
     if progress is not None:
         progress(1)
+
+    def value(of_whom: Any) -> float:
+        again = sample(of_whom, 1, steps, solver, seed, start, True, labels=labels, progress=False)
+        assert again.denoised is not None
+        return float(of(again.denoised[read, 0].double()))
+
+    ranking = []
     assert run.denoised is not None
     before = float(of(run.denoised[read, 0].double()))
-    ranking = []
     for place, number in enumerate(moved.abs().topk(min(RANKED, len(moved))).indices.tolist()):
         change = None
         if place < counterfactuals and len(moved) > 1:
-            other = sample(
-                without(denoiser, [number]), 1, steps, solver, seed, start, True, labels=labels, progress=False
+            after = kept.computed(
+                f"without-{number}", lambda number=number: {"value": np.array(value(without(denoiser, [number])))}
             )
-            assert other.denoised is not None
-            change = float(of(other.denoised[read, 0].double())) - before
+            change = float(after["value"]) - before
             if progress is not None:
                 progress(1)
         ranking.append(Influential(number, float(moved[number]), change))
@@ -166,6 +192,7 @@ def explain_image(
     top: int = TOP,
     labels: Any = None,
     progress: Progress = None,
+    keep: Pieces | None = None,
 ) -> Explanation:
     """An image from elsewhere: noise is added at chosen levels, several draws of it, and shares are averaged over the draws.
 
@@ -178,6 +205,7 @@ def explain_image(
         top: elements listed for each pixel.
         labels: its class, or None.
         progress: called with the number of levels done.
+        keep: where finished levels are kept.
 
     Raises:
         InputError: fewer than two draws, an image of another shape, what a call refuses.
@@ -189,22 +217,19 @@ def explain_image(
         raise InputError(f"the image has shape {tuple(image.shape)}; the training images have {tuple(denoiser.shape)}")
     levels = default_levels() if sigmas is None else [float(s) for s in sigmas]
     noise = standard_normal(seed, range(draws), tuple(image.shape))
-    parts, unlisted, noisy, denoised = [], 0.0, [], []
-    for sigma in levels:
-        z = image.double() + sigma * noise
-        found = denoiser.attribute(z, sigma, top=DEEPER * top, labels=labels)
-        listed, gap = _averaged(found, top)
-        parts.append(listed)
-        unlisted = max(unlisted, gap)
-        noisy.append(z[0])
-        height, width = image.shape[1:]
-        denoised.append(found.total.mean(0).T.reshape(-1, height, width))
-        if progress is not None:
-            progress(1)
-    images, shares, errors, places, rest, effective = (torch.stack(values) for values in zip(*parts, strict=True))
-    return Explanation(
-        tuple(levels), torch.stack(noisy), torch.stack(denoised), images, shares, places, rest, effective, errors, unlisted
-    )  # fmt: skip
+    height, width = image.shape[1:]
+
+    def level(sigma: float) -> Arrays:
+        found = denoiser.attribute(image.double() + sigma * noise, sigma, top=DEEPER * top, labels=labels)
+        return _averaged(found, top) | {"denoised": found.total.mean(0).T.reshape(-1, height, width).numpy()}
+
+    parts = _levels(level, levels, progress, keep)
+    noisy = torch.stack([image.double() + sigma * noise[0] for sigma in levels])
+    return replace(
+        _explanation(levels, noisy, parts),
+        errors=_joined(parts, "errors"),
+        unlisted=max(float(part["unlisted"]) for part in parts),
+    )
 
 
 def default_levels() -> list[float]:
@@ -221,29 +246,51 @@ def check_shares(denoiser: Any) -> None:
 
 
 def _of_states(
-    denoiser: Any, states: torch.Tensor, sigmas: Sequence[float], top: int, labels: Any, progress: Progress
+    denoiser: Any,
+    states: torch.Tensor,
+    sigmas: Sequence[float],
+    top: int,
+    labels: Any,
+    progress: Progress,
+    keep: Pieces | None,
 ) -> Explanation:
     """Shares at states (L, C, H, W) and their levels."""
     check_shares(denoiser)
     height, width = denoiser.shape[1:]
-    found = []
-    for z, sigma in zip(states, sigmas, strict=True):
-        found.append(denoiser.attribute(z[None], sigma, top=top, labels=labels))
+    state_of = dict(zip(sigmas, states, strict=True))
+
+    def level(sigma: float) -> Arrays:
+        found = denoiser.attribute(state_of[sigma][None], sigma, top=top, labels=labels)
+        arrays = {name: getattr(found, name)[0].numpy() for name in ("images", "shares", "places", "rest", "effective")}
+        return arrays | {"denoised": found.total[0].T.reshape(-1, height, width).numpy()}
+
+    return _explanation(sigmas, states, _levels(level, sigmas, progress, keep))
+
+
+def _levels(
+    compute: Callable[[float], Arrays], sigmas: Sequence[float], progress: Progress, keep: Pieces | None
+) -> list[Arrays]:
+    """One result a level, each kept when it is finished."""
+    kept, found = keep or Pieces(), []
+    for number, sigma in enumerate(sigmas):
+        found.append(kept.computed(f"level-{number:04d}", lambda sigma=sigma: compute(sigma)))
         if progress is not None:
             progress(1)
-
-    def joined(name: str) -> torch.Tensor:
-        return torch.stack([getattr(part, name)[0] for part in found])
-
-    denoised = joined("total").transpose(1, 2).reshape(len(found), -1, height, width)
-    return Explanation(
-        tuple(sigmas), states, denoised, joined("images"), joined("shares"), joined("places"), joined("rest"), joined("effective")
-    )  # fmt: skip
+    return found
 
 
-def _averaged(found: Attribution, top: int) -> tuple[tuple[torch.Tensor, ...], float]:
-    """The largest `top` mean shares over draws, of the elements that any draw lists: (images, shares, errors, places, rest, effective);
-    and the most that a mean may lack because an element was not listed in a draw."""
+def _joined(parts: Sequence[Arrays], name: str) -> torch.Tensor:
+    return torch.from_numpy(np.stack([part[name] for part in parts]))
+
+
+def _explanation(sigmas: Sequence[float], noisy: torch.Tensor, parts: Sequence[Arrays]) -> Explanation:
+    names = ("denoised", "images", "shares", "places", "rest", "effective")
+    return Explanation(tuple(sigmas), noisy, **{name: _joined(parts, name) for name in names})
+
+
+def _averaged(found: Attribution, top: int) -> Arrays:
+    """The largest `top` mean shares over draws, of the elements that any draw lists, with their standard errors; and the most that a
+    mean may lack because an element was not listed in a draw."""
     draws, pixels, listed = found.shares.shape
     lowest = found.shares[..., -1].mean(0)  # what an element that a draw does not list has there at most
     images, shares = torch.zeros(pixels, top, dtype=torch.int64), torch.zeros(pixels, top, dtype=torch.float64)
@@ -258,8 +305,15 @@ def _averaged(found: Attribution, top: int) -> tuple[tuple[torch.Tensor, ...], f
         count = len(order)
         images[p, :count], places[p, :count] = distinct[order, 0], distinct[order, 1:]
         shares[p, :count], errors[p, :count] = mean[order], table[:, order].std(0) / draws**0.5
-    rest = 1 - shares.sum(-1)
-    return (images, shares, errors, places, rest, found.effective.mean(0)), float(lowest.max())
+    return {
+        "images": images.numpy(),
+        "shares": shares.numpy(),
+        "errors": errors.numpy(),
+        "places": places.numpy(),
+        "rest": (1 - shares.sum(-1)).clamp_min(0).numpy(),
+        "effective": found.effective.mean(0).numpy(),
+        "unlisted": lowest.max().numpy(),
+    }
 
 
 def _region(region: tuple[int, int, int, int] | None, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
