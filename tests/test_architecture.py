@@ -93,7 +93,6 @@ def circles(imports: dict[str, set[str]]) -> list[set[str]]:
 # being taken apart; none is to be added
 ALLOWED: tuple[set[str], ...] = (
     {"smalti.experiments.record", "smalti.experiments.reproduce", "smalti.experiments.writing"},
-    {"smalti.networks.loading", "smalti.networks.network"},
 )
 
 
