@@ -27,7 +27,7 @@ from smalti.core.pieces import Pieces, differences, key_of
 from smalti.core.run_record import RECORD, STATES, RunRecord
 from smalti.core.text import counted
 
-__all__ = ["PARTS", "RunFolder"]
+__all__ = ["PARTS", "RunFolder", "check_path"]
 
 PARTS = ".parts"
 
@@ -61,7 +61,7 @@ class RunFolder:
     ) -> None:
         if overwrite and resume:
             raise InputError("--overwrite starts again and --resume goes on; give one of them")
-        _check_path(path)
+        check_path(path)
         self.path, self.files, self.others = path, tuple(files), tuple(others)
         self.overwrite, self.resume = overwrite, resume
         self.lock = FolderLock(path)
@@ -203,7 +203,7 @@ class RunFolder:
             shutil.rmtree(self.path / PARTS)
 
 
-def _check_path(path: Path) -> None:
+def check_path(path: Path) -> None:
     """Raise InputError for what can be no folder: a file, a name that no file system takes."""
     try:
         wrong = path.exists() and not path.is_dir()

@@ -1,15 +1,16 @@
-"""A long run as batches, each kept as it finishes."""
+"""Long runs: as batches that are kept as they finish, or of the library's own resumable functions; Ctrl-C ends in a sentence."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from smalti.core.progress import progress
 from smalti.core.run_folder import RunFolder
 
-__all__ = ["Arrays", "Compute", "run_batches"]
+__all__ = ["Arrays", "Compute", "long_run", "run_batches"]
 
 Arrays = dict[str, np.ndarray]
 Compute = Callable[[int, int, Callable[[int], None]], Arrays]
@@ -49,3 +50,31 @@ def run_batches(
     finished = [parts[bound] for bound in bounds if bound in parts]
     joined = {name: np.concatenate([part[name] for part in finished]) for name in finished[0]} if finished else {}
     return joined, sum(high - low for low, high in parts), interrupted
+
+
+@contextlib.contextmanager
+def long_run(folder: RunFolder, total: int, description: str, thing: str) -> Iterator[Callable[[int], None]]:
+    """Yields `advance(n)`, to be called when n more things are finished and kept.
+
+    Args:
+        folder: a started run folder.
+        total: number of things.
+        description: for the progress bar.
+        thing: what they are called, in the singular.
+
+    Raises:
+        InterruptedRunError: Ctrl-C; the record says how much is kept.
+    """
+    done = 0
+    with progress(description, total, show=True) as shown:
+
+        def advance(n: int) -> None:
+            nonlocal done
+            done += n
+            shown(n)
+
+        try:
+            yield advance
+        except KeyboardInterrupt:
+            folder.record_done(done)
+            raise folder.interrupted(done, thing) from None

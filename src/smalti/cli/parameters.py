@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import inspect
+import math
+import os
+import re
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from smalti import denoisers
+from smalti.cli.command import check_regular
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError, did_you_mean
 from smalti.denoisers.schedule_file import BY_LEVEL, SCHEDULE, expanded
 
-__all__ = ["parse_arguments", "parse_parameters"]
+__all__ = ["parse_arguments", "parse_parameters", "split_name"]
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+def split_name(text: str) -> tuple[str, list[str]]:
+    """ "pspc-square:patch_size=5" as ("pspc-square", ["patch_size=5"]); a colon that no NAME= follows belongs to the value.
+
+    Raises:
+        InputError: something else after the name.
+    """
+    name, *pairs = re.split(r":(?=\s*[A-Za-z_][A-Za-z0-9_-]*\s*=)", text.strip())
+    if ":" in name:
+        raise InputError(f"--denoiser takes NAME:PARAM=VALUE, such as local-score:window=5, not {text!r}")
+    return name.strip(), pairs
 
 
 def parse_parameters(kind: type[Denoiser], pairs: Sequence[str], backend: str | None = None) -> dict[str, Any]:
@@ -80,9 +96,12 @@ def _read(
 def _value(owner: str, name: str, text: str, hint: Any) -> Any:
     for read in _readers(hint):
         try:
-            return read(text)
-        except ValueError:
+            value = read(text)
+        except (ValueError, OverflowError):
             continue
+        if isinstance(value, str):
+            _refuse_endless(name, value)
+        return value
     raise InputError(f"{owner}: {name} cannot be {text!r}; it takes {_in_words(hint)}")
 
 
@@ -97,16 +116,16 @@ def _readers(hint: Any) -> list[Any]:
     if anything or bool in allowed:
         readers.append(_bool)
     if anything or int in allowed or float in allowed:
-        readers.append(int)
+        readers.append(_int)
     if anything or float in allowed:
-        readers.append(float)
+        readers.append(_float)
     for choice in choices:
         if typing.get_origin(choice) is typing.Literal:
             readers.append(_one_of(typing.get_args(choice)))
         elif _is_list(choice):
-            readers.append(_list_of(int if _of_whole_numbers(choice) else float))
+            readers.append(_list_of(_int if _of_whole_numbers(choice) else _float))
     if anything:
-        readers.append(_list_of(float))
+        readers.append(_list_of(_float))
     if anything or str in allowed:
         readers.append(str)
     return readers
@@ -144,6 +163,26 @@ def _bool(text: str) -> bool:
     return text.lower() == "true"
 
 
+def _int(text: str) -> int:
+    value = int(text)
+    if abs(value) >= 2**63:
+        raise OverflowError(text)
+    return value
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise OverflowError(text)
+    return value
+
+
+def _refuse_endless(name: str, text: str) -> None:
+    """Raise InputError where `text` is the path of something that is no file and might be read for ever."""
+    if os.path.exists(text):
+        check_regular(name, text, folders=True)
+
+
 def _one_of(choices: tuple[Any, ...]) -> Any:
     def read(text: str) -> Any:
         for choice in choices:
@@ -154,7 +193,7 @@ def _one_of(choices: tuple[Any, ...]) -> Any:
     return read
 
 
-def _list_of(kind: type) -> Any:
+def _list_of(kind: Callable[[str], Any]) -> Any:
     def read(text: str) -> list[Any]:
         return [kind(part) for part in text.strip("[]() ").split(",")]
 

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from smalti.cli.jobs.batches import run_batches
+from smalti.cli.runs import run_batches
 from smalti.core import folder_lock as lock
 from smalti.core.errors import InputError, NoRoomError
 from smalti.core.files import save_npz
