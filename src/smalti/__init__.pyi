@@ -39,6 +39,7 @@ from .denoisers import PSPCFlex as PSPCFlex
 from .denoisers import PSPCSquare as PSPCSquare
 from .denoisers import Schedule as Schedule
 from .denoisers import WindowDenoiser as WindowDenoiser
+from .denoisers import denoiser as denoiser
 from .engine import Centred as Centred
 from .engine import Crops as Crops
 from .engine import Entries as Entries

@@ -12,7 +12,7 @@ from smalti.analysis.calibration import calibrate, evaluations, held_out_split
 from smalti.analysis.candidates import SIDES, Candidates, default_candidates
 from smalti.analysis.patch_errors import patch_errors
 from smalti.denoisers import Schedule, create
-from smalti.denoisers.schedule_file import BY_LEVEL
+from smalti.denoisers.registry import REGISTRY, by_level
 from stand_ins import Counts
 
 SIGMAS = [5.0, 1.0, 0.3]
@@ -56,7 +56,7 @@ def test_a_known_schedule_is_found(source, network, process, error):
 )
 def test_of_every_kind(name, values, parameters):
     source = random_source(40 if name != "equivariant-local-score" else 12, (1, 7, 7))
-    known = create(name, source, **parameters, **{BY_LEVEL[name].parameter: values}, sigmas=SIGMAS)
+    known = create(name, source, **parameters, **{by_level(name).parameter: values}, sigmas=SIGMAS)
     for error in ("patch", "composite") if name != "closed-form-diffusion" else ("composite",):
         found = calibrate(name, source, known, None, SIGMAS, 4, error=error, parameters=parameters, progress=False)
         if error == "composite" or name in ("local-score", "equivariant-local-score"):
@@ -204,7 +204,7 @@ def test_default_candidates():
     assert default_candidates("equivariant-local-score", (1, 8, 8), {"borders": "aware"}) == [3, 5, 7, 15]
     assert default_candidates("pspc-flex", (1, 8, 8))[-1] == 1
     assert default_candidates("gaussian-window", (1, 8, 8))[-1] == 8
-    for name in BY_LEVEL:
+    for name in [name for name, kind in REGISTRY.items() if kind.by_level]:
         for shape in ((1, 2, 2), (1, 1, 3), (2, 5, 4)):
             chosen = Candidates(name, random_source(4, shape), [1.0])
             assert len(set(chosen.texts)) == len(chosen) > 0

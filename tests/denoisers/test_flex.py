@@ -13,7 +13,7 @@ from smalti.analysis.heatmaps import Sensitivity
 from smalti.analysis.sensitivity import sensitivity
 from smalti.denoisers import PSPCFlex
 from smalti.denoisers.flex import THRESHOLDS
-from smalti.denoisers.heatmaps import hard_windows, soft_windows
+from smalti.denoisers.heatmap_windows import hard_windows, soft_windows
 from smalti.engine import PackedMasks
 
 SHAPE = (2, 4, 5)

@@ -9,7 +9,8 @@ import torch
 from helpers import noisy, random_source
 from smalti import ClosedFormDiffusion, InputError, PSPCFlex, PSPCSquare, denoisers
 from smalti.cli.parameters import parse_parameters
-from smalti.denoisers.schedule_file import BY_LEVEL, Schedule, expanded
+from smalti.denoisers.registry import REGISTRY, by_level
+from smalti.denoisers.schedule_file import Schedule, expanded
 
 VALUES = {
     "pspc-square": [None, 3], "pspc-flex": [1, 0.4], "local-score": [5, 3], "equivariant-local-score": [5, 3],
@@ -31,14 +32,14 @@ def written(tmp_path, record):
 GOOD = {"format": 1, "denoiser": "pspc-square", "sigmas": [2, 0.5], "values": [5, 3]}
 
 
-@pytest.mark.parametrize("name", BY_LEVEL)
+@pytest.mark.parametrize("name", [name for name, kind in REGISTRY.items() if kind.by_level])
 def test_every_kind_is_saved_read_and_taken(tmp_path, source, name):
     schedule = Schedule(name, (2.0, 0.5), tuple(VALUES[name]), {"n": 3}, {"name": "x"}, None)
     schedule.save(tmp_path / "a.json")
     again = Schedule.load(tmp_path / "a.json")
     assert again == schedule
     assert (again.chosen_by, again.data, again.network) == ({"n": 3}, {"name": "x"}, None)
-    parameter = BY_LEVEL[name].parameter
+    parameter = by_level(name).parameter
     given = {parameter: list(schedule.values), "sigmas": [2.0, 0.5]}
     assert again.parameters(name) == given
     z, direct = noisy(source, 0.6), denoisers.create(name, source, **given)

@@ -69,7 +69,9 @@ def test_small_images_are_not_kept(root, computed):
     assert not root.exists()
 
 
-@pytest.mark.parametrize("damage", ["empty", "short", "text", "shape", "type", "nan", "order", "vectors", "objects"])
+@pytest.mark.parametrize(
+    "damage", ["empty", "short", "text", "shape", "type", "nan", "order", "vectors", "objects", "bit"]
+)
 def test_a_damaged_file_is_made_again(root, computed, damage):
     source = random_source(40, (1, 3, 4))
     first = spectrum(source)
@@ -77,6 +79,10 @@ def test_a_damaged_file_is_made_again(root, computed, damage):
     rows = np.load(path)
     if damage in ("empty", "short", "text"):
         path.write_bytes({"empty": b"", "short": path.read_bytes()[:-8], "text": b"not an array"}[damage])
+    elif damage == "bit":
+        content = bytearray(path.read_bytes())
+        content[200] ^= 1
+        path.write_bytes(content)
     elif damage == "objects":
         np.save(path, np.array([{}], object), allow_pickle=True)
     else:
@@ -91,6 +97,24 @@ def test_a_damaged_file_is_made_again(root, computed, damage):
         again = spectrum(source)
         assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert len(computed) == 2  # the second call reads what the first wrote
+
+
+def test_other_code_computes_it_again(root, computed, monkeypatch):
+    source = random_source(40, (1, 3, 4))
+    spectrum(source)
+    monkeypatch.setattr(spectra, "code_digest", lambda *names: "of other code")
+    spectrum(source)
+    assert len(computed) == 2
+    assert len(list(root.iterdir())) == 2
+
+
+def test_without_a_folder_for_the_cache(monkeypatch, computed):
+    monkeypatch.setattr(spectra, "KEPT", 12)
+    monkeypatch.setattr(spectra, "cache_root", lambda: None)
+    source = random_source(40, (1, 3, 4))
+    first, again = spectrum(source), spectrum(source)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert len(computed) == 2
 
 
 def test_those_used_last_are_kept(root, computed, monkeypatch):

@@ -7,28 +7,22 @@ from typing import Any, cast
 
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
+from smalti.denoisers.base import SIDES
 from smalti.denoisers.flex import PSPCFlex
-from smalti.denoisers.registry import create, find
-from smalti.denoisers.schedule_file import SCHEDULE, Schedule, by_level
+from smalti.denoisers.named import create
+from smalti.denoisers.registry import by_level, find
+from smalti.denoisers.schedule_file import SCHEDULE, Schedule
 from smalti.source import Source
 
 __all__ = ["FULL", "SIDES", "Candidates", "default_candidates"]
 
 FULL = "full"  # the whole image, as text
-SIDES = (3, 5, 7, 9, 11, 15, 19, 23, 27, 32)  # the paper's, for 32 x 32 images
-SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
-SMOOTHINGS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 def default_candidates(
     name: str, shape: tuple[int, int, int], parameters: Mapping[str, Any] | None = None
 ) -> list[Any]:
-    """What is chosen from where nothing is said.
-
-    Sides are the paper's (`SIDES`, full paper, Fig. 4) as far as they are smaller than the image; of larger images, the paper's
-    times min(H, W)/32, made odd, go on from there. Crops end with the whole image, windows with one that covers it from every pixel
-    (for circular borders, with the largest that fits). Widths of Gaussian windows go up to the side of the image.
+    """What is chosen from where nothing is said: what the denoiser's class says (`Denoiser.by_level`).
 
     Args:
         name: of the denoiser.
@@ -36,23 +30,12 @@ def default_candidates(
         parameters: others of its constructor.
 
     Raises:
-        InputError: a denoiser without a parameter by noise level.
+        InputError: a denoiser without a parameter by noise level, or without candidates of its own.
     """
-    by_level(name)
-    side = min(shape[1:])
-    sides: list[Any] = [p for p in SIDES[:-1] if p < side]
-    sides += [odd for p in SIDES[:-1] if (odd := p * side // 32 // 2 * 2 + 1) > SIDES[-2] and odd < side]
-    if name == "pspc-square":
-        return [*sides, side if shape[1] == shape[2] else None]
-    if name == "equivariant-local-score" and (parameters or {}).get("borders", "circular") == "circular":
-        return sorted({*sides, side - (side + 1) % 2})
-    if name in ("local-score", "equivariant-local-score"):
-        return [*sides, 2 * max(shape[1:]) - 1]
-    if name == "pspc-flex":
-        return list(SHARES)
-    if name == "gaussian-window":
-        return [width for width in WIDTHS if width <= max(1, side)]
-    return list(SMOOTHINGS)
+    kind = by_level(name)
+    if kind.candidates is None:
+        raise InputError(f"{name} has no candidates of its own for {kind.parameter}; give some")
+    return list(kind.candidates(shape, parameters or {}))
 
 
 class Candidates:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from smalti.denoisers.heatmaps import hard_windows
+from smalti.denoisers.heatmap_windows import hard_windows
 
 __all__ = ["heat_of", "pca_masks", "share_for"]
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from smalti.core.pieces import Arrays
 from smalti.core.progress import progress
 from smalti.core.run_folder import RunFolder
 
 __all__ = ["Arrays", "Compute", "long_run", "run_batches"]
 
-Arrays = dict[str, np.ndarray]
 Compute = Callable[[int, int, Callable[[int], None]], Arrays]
 
 
@@ -34,22 +34,22 @@ def run_batches(
         The arrays of all finished images in order, their number, and whether Ctrl-C stopped the run. Without a finished
         batch the dict is empty.
     """
-    bounds = [(low, min(low + batch_size, total)) for low in range(0, total, batch_size)]
-    parts = {bound: stored for bound in bounds if (stored := folder.load_part(*bound)) is not None}
-    done = sum(high - low for low, high in parts)
+    parts: list[Arrays] = []
+    done = 0
     interrupted = False
-    with progress(description, (total - done) * units, show=True) as advance:
+    with progress(description, total * units, show=True) as advance:
+        batches = folder.pieces().batches(
+            "images", total, batch_size, lambda batch: compute(batch.low, batch.high, batch.advance), advance, units
+        )
         try:
-            for low, high in bounds:
-                if (low, high) not in parts:
-                    parts[low, high] = compute(low, high, advance)
-                    done += high - low
-                    folder.save_part(low, high, parts[low, high], done)
+            for batch, arrays in batches:
+                parts.append(arrays)
+                done = batch.high
+                folder.record_done(done)
         except KeyboardInterrupt:
             interrupted = True
-    finished = [parts[bound] for bound in bounds if bound in parts]
-    joined = {name: np.concatenate([part[name] for part in finished]) for name in finished[0]} if finished else {}
-    return joined, sum(high - low for low, high in parts), interrupted
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+    return joined, done, interrupted
 
 
 @contextlib.contextmanager

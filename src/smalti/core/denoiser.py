@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from smalti.core.by_level import ByLevel
 from smalti.core.validation import check_labels, check_sigma, check_z
 
 __all__ = ["Denoiser"]
@@ -26,11 +27,16 @@ class Denoiser:
         num_classes: number of classes that `labels` may name, or None.
         opt_outs: properties of the shared suite (`smalti.check_denoiser`) that this denoiser does not have, each with the
             reason. The suite checks that they really fail.
+        name, paper: what lists call it, and where it is from.
+        by_level: its parameter with one value for each noise level, which schedules and calibrations are about; None for none.
+        kept_as: the path of a class that was moved, by which what was kept of it is found.
     """
 
     name: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     opt_outs: ClassVar[Mapping[str, str]] = {}
+    by_level: ClassVar[ByLevel | None] = None
+    kept_as: ClassVar[str] = ""
 
     shape: tuple[int, int, int]
     num_classes: int | None = None

@@ -1,14 +1,21 @@
-"""What named denoisers share: a collection for each noise level.
+"""What named denoisers share: where the engine computes them, and a collection for each noise level.
 
 A new denoiser is a class that says which windows it uses at which sigma:
 
     class Columns(WindowDenoiser):
-        def __init__(self, source, backend="auto"):
-            self.source, self.backend = source, backend
-            super().__init__()
+        name = "columns"
+        by_level = ByLevel("width", whole=True, candidates=lambda shape, others: range(1, shape[2] + 1, 2))
+
+        def __init__(self, source, width=3, sigmas=None, backend="auto"):
+            self.width, self.sigmas = width, sigmas
+            self.widths, levels = per_level(width, sigmas, "widths")
+            super().__init__(levels, source=source, backend=backend)
 
         def collection_at(self, level):
-            return PosteriorMeanCollection(self.source, Crops((self.shape[1], 3)), backend=self.backend)
+            return self.posteriors(Crops((self.shape[1], self.widths[level])))
+
+`by_level` is for those whose windows change with the noise level: schedules and `smalti.calibrate` read it, once `register` has made the
+name known.
 """
 
 from __future__ import annotations
@@ -23,35 +30,100 @@ import torch
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.core.schedule import edm_sigmas, nearest_level
+from smalti.core.validation import check_sigma
 from smalti.engine.collection import PosteriorMeanCollection
+from smalti.engine.match import Match
+from smalti.engine.pruning import TOLERANCE, check_tolerance
 from smalti.engine.scheduled import Scheduled
+from smalti.engine.windows import Windows
 from smalti.source import Source
 
 __all__ = [
+    "SIDES",
     "AdaptedWindowDenoiser",
+    "EngineDenoiser",
     "WindowDenoiser",
+    "check_level",
+    "check_levels",
     "check_number",
     "check_source",
     "images_of_class",
     "per_level",
     "schedule_of",
+    "sides_within",
 ]
 
+SIDES = (
+    3,
+    5,
+    7,
+    9,
+    11,
+    15,
+    19,
+    23,
+    27,
+    32,
+)  # of patches that the paper chooses from, for 32 x 32 images (full paper, Fig. 4)
 
-class WindowDenoiser(Denoiser):
-    """A denoiser made of one `PosteriorMeanCollection` per noise level.
 
-    A subclass sets `source` and `backend`, calls `super().__init__(levels)` with its noise levels (none where the windows do not
-    depend on sigma) and defines `collection_at(level)`.
+class EngineDenoiser(Denoiser):
+    """A denoiser that the engine computes on a source. Every one of them has these two parameters, and they mean the same:
+
+    Args:
+        source: the training images.
+        backend: where it is computed: "auto" (the fastest that can), "numba", "torch" or "reference" (float64, by definition).
+        tolerance: what a pixel may be off, in the working scale, for images left out because they certainly weigh little
+            (`smalti.engine.pruning`); 0 leaves out none.
+
+    What is not given here is what the subclass has set under these names before, else the default.
+
+    Raises:
+        InputError: no source, or a tolerance that is no number >= 0.
     """
 
     source: Source
     backend: str
+    tolerance: float
 
-    def __init__(self, levels: Sequence[float] | None = None) -> None:
-        check_source(self.source)
-        self.shape = self.source.shape
-        self.num_classes = self.source.num_classes
+    def __init__(
+        self, source: Source | None = None, backend: str | None = None, tolerance: float | None = None
+    ) -> None:
+        if source is not None:
+            self.source = source
+        check_source(getattr(self, "source", None))
+        self.backend = getattr(self, "backend", "auto") if backend is None else backend
+        self.tolerance = check_tolerance(getattr(self, "tolerance", TOLERANCE) if tolerance is None else tolerance)
+        self.shape, self.num_classes = self.source.shape, self.source.num_classes
+
+    def posteriors(
+        self, queries: Windows, responses: Windows | None = None, match: Match | None = None
+    ) -> PosteriorMeanCollection:
+        """The collection of these windows on the source, with the denoiser's backend and tolerance."""
+        return PosteriorMeanCollection(
+            self.source, queries, responses, match, backend=self.backend, tolerance=self.tolerance
+        )
+
+
+class WindowDenoiser(EngineDenoiser):
+    """A denoiser made of one `PosteriorMeanCollection` per noise level.
+
+    A subclass calls `super().__init__(levels, source=..., backend=..., tolerance=...)` and defines `collection_at(level)`.
+
+    Args:
+        levels: its noise levels; None where the windows do not depend on sigma. The nearest one serves.
+        source, backend, tolerance: see `EngineDenoiser`.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[float] | None = None,
+        *,
+        source: Source | None = None,
+        backend: str | None = None,
+        tolerance: float | None = None,
+    ) -> None:
+        super().__init__(source, backend, tolerance)
         self._scheduled = Scheduled([1.0] if levels is None else levels, self.collection_at)
 
     def collection_at(self, level: int) -> PosteriorMeanCollection:
@@ -59,8 +131,12 @@ class WindowDenoiser(Denoiser):
         raise NotImplementedError
 
     def collection(self, sigma: float) -> PosteriorMeanCollection:
-        """The collection that serves `sigma`: its weights, posteriors and posterior means."""
-        return self._scheduled.collection(sigma)
+        """The collection that serves `sigma`: its weights, posteriors and posterior means.
+
+        Raises:
+            InputError: a sigma that no call takes.
+        """
+        return self._scheduled.collection(check_level(sigma))
 
     def denoise(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         return self._scheduled.denoise(z, sigma, labels)
@@ -72,27 +148,32 @@ class WindowDenoiser(Denoiser):
         return self.collection(sigma).jacobian_rows(z, sigma, pixels, labels)
 
 
-class AdaptedWindowDenoiser(Denoiser):
+class AdaptedWindowDenoiser(EngineDenoiser):
     """A denoiser whose windows come from the statistics of the source, or depend on sigma itself: one collection for each noise
     level and class, made when it is first used. The latest `kept` are kept.
 
-    A subclass sets `source` and `backend`, calls `super().__init__(levels, classwise)` and defines `collection_for(sigma, label)`.
+    A subclass calls `super().__init__(levels, classwise, source=..., backend=..., tolerance=...)` and defines
+    `collection_for(sigma, label)`.
 
     Args:
         levels: noise levels that sigma is rounded to, in |sigma - sigma_i|; None where every sigma has windows of its own.
         classwise: whether the windows of z with labels are those of their classes.
+        source, backend, tolerance: see `EngineDenoiser`.
     """
 
     kept: ClassVar[int] = 64
-    source: Source
-    backend: str
 
-    def __init__(self, levels: Sequence[float] | None = None, classwise: bool = False) -> None:
-        check_source(self.source)
-        self.shape, self.num_classes = self.source.shape, self.source.num_classes
-        self.levels, self._classwise = None if levels is None else [float(s) for s in levels], classwise
-        if self.levels is not None and not (self.levels and all(0 < s < float("inf") for s in self.levels)):
-            raise InputError("a schedule needs at least one sigma, each finite and greater than 0")
+    def __init__(
+        self,
+        levels: Sequence[float] | None = None,
+        classwise: bool = False,
+        *,
+        source: Source | None = None,
+        backend: str | None = None,
+        tolerance: float | None = None,
+    ) -> None:
+        super().__init__(source, backend, tolerance)
+        self.levels, self._classwise = None if levels is None else check_levels(levels), classwise
         self._made: OrderedDict[tuple[float, int | None], PosteriorMeanCollection] = OrderedDict()
 
     def collection_for(self, sigma: float, label: int | None) -> PosteriorMeanCollection:
@@ -104,7 +185,7 @@ class AdaptedWindowDenoiser(Denoiser):
 
         It is one on the whole source: `labels` of its own calls choose the images.
         """
-        return self._collection(self._key(sigma, label))
+        return self._collection(self._key(check_level(sigma), label))
 
     def _key(self, sigma: float, label: int | None) -> tuple[float, int | None]:
         level = sigma if self.levels is None else self.levels[nearest_level(self.levels, sigma)]
@@ -153,12 +234,25 @@ class AdaptedWindowDenoiser(Denoiser):
         return [(key, torch.tensor(rows)) for key, rows in found.items()]
 
 
-def check_source(source: Source) -> None:
+def check_source(source: Any) -> None:
     """Raise InputError unless `source` is a Source."""
     if not isinstance(source, Source):
         raise InputError(
             f"a source is needed, not {type(source).__name__}; smalti.Source(images) makes one of an array"
         )
+
+
+def check_level(sigma: float) -> float:
+    """`sigma` as a float, or InputError unless it is a noise level that a call takes."""
+    return float(check_sigma(sigma, 1)[0])
+
+
+def check_levels(sigmas: Sequence[float]) -> list[float]:
+    """`sigmas` as floats, or InputError unless there is at least one, each finite and greater than 0."""
+    levels = [check_number("a sigma", sigma) for sigma in sigmas]
+    if not levels or not all(0 < sigma < float("inf") for sigma in levels):
+        raise InputError("a schedule needs at least one sigma, each finite and greater than 0")
+    return levels
 
 
 def check_number(what: str, value: Any) -> float:
@@ -227,3 +321,12 @@ def per_level(value: Any, sigmas: Sequence[float] | torch.Tensor | None, what: s
     if not value:
         raise InputError(f"the list of {what} is empty; give one for each noise level")
     return list(value), schedule_of(value, sigmas, what, edm_sigmas().tolist())
+
+
+def sides_within(side: int) -> list[int]:
+    """Sides of patches to choose from for images whose shorter side is `side`, all of them smaller.
+
+    The paper's (`SIDES`) as far as they are smaller; of larger images, the paper's times side/32, made odd, go on from there.
+    """
+    sides = [p for p in SIDES[:-1] if p < side]
+    return sides + [odd for p in SIDES[:-1] if (odd := p * side // 32 // 2 * 2 + 1) > SIDES[-2] and odd < side]

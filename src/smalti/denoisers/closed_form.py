@@ -12,21 +12,23 @@ from typing import Literal
 
 import torch
 
-from smalti.core.denoiser import Denoiser
+from smalti.core.by_level import ByLevel
 from smalti.core.errors import InputError
 from smalti.core.noise import standard_normal
 from smalti.core.schedule import nearest_level
 from smalti.core.validation import check_integer
-from smalti.denoisers.base import check_number, check_source, per_level
+from smalti.denoisers.base import EngineDenoiser, check_levels, check_number, per_level
 from smalti.denoisers.nearest import Nearest
 from smalti.denoisers.optimal import Optimal
-from smalti.engine.pruning import TOLERANCE, check_tolerance
+from smalti.engine.pruning import TOLERANCE
 from smalti.source import Source
 
-__all__ = ["ClosedFormDiffusion"]
+__all__ = ["SMOOTHINGS", "ClosedFormDiffusion"]
+
+SMOOTHINGS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # to choose from
 
 
-class ClosedFormDiffusion(Denoiser):
+class ClosedFormDiffusion(EngineDenoiser):
     """Smoothed closed-form diffusion model (sigma-CFDM): tends to barycentres of near training images.
 
     A deterministic function of (z, sigma): the noise is the same at every call.
@@ -40,8 +42,7 @@ class ClosedFormDiffusion(Denoiser):
         seed: of the noise, 0 to 2^64 - 1.
         coordinates: in which the noise has the same size at all times: "scarvelis", t x + (1 - t) e with sigma = (1 - t)/t, so that
             tau = c (1 + sigma); "studio", variance preserving, tau = c sqrt(1 + sigma^2).
-        backend: "auto", "numba", "torch" or "reference".
-        tolerance: what a pixel may be off for images left out because they certainly weigh little (`smalti.engine.pruning`); 0 for none.
+        backend, tolerance: as for all that the engine computes (`smalti.denoisers.base.EngineDenoiser`).
         sigmas: the noise levels of a list of smoothings; the 18 levels of the EDM schedule by default. The nearest one serves.
 
     Costs M times as much as Optimal.
@@ -54,6 +55,7 @@ class ClosedFormDiffusion(Denoiser):
     name = "closed-form-diffusion"
     paper = "Scarvelis et al., Closed-Form Diffusion Models, arXiv 2310.12395"
     opt_outs = {"flips_commute": "its noise is fixed, and not symmetric"}
+    by_level = ByLevel("smoothing", candidates=lambda shape, others: SMOOTHINGS)
 
     def __init__(
         self,
@@ -67,18 +69,16 @@ class ClosedFormDiffusion(Denoiser):
         sigmas: Sequence[float] | torch.Tensor | None = None,
         tolerance: float = TOLERANCE,
     ) -> None:
-        check_source(source)
-        self.tolerance = check_tolerance(tolerance)
-        self.source, self.smoothing, self.samples, self.seed = source, smoothing, samples, seed
-        self.coordinates, self.backend, self.sigmas = coordinates, backend, sigmas
-        self.shape, self.num_classes = source.shape, source.num_classes
+        super().__init__(source, backend, tolerance)
+        self.smoothing, self.samples, self.seed = smoothing, samples, seed
+        self.coordinates, self.sigmas = coordinates, sigmas
         smoothings, self.levels = per_level(smoothing, sigmas, "smoothings")
         self.smoothings = [check_number("the smoothing", one) for one in smoothings]
         for one in self.smoothings:
             if not 0 <= one < float("inf"):
                 raise InputError(f"the smoothing must be finite and not negative, not {one}")
-        if self.levels is not None and not all(0 < level < float("inf") for level in self.levels):
-            raise InputError("a schedule needs at least one sigma, each finite and greater than 0")
+        if self.levels is not None:
+            check_levels(self.levels)
         if check_integer("samples", samples) < 2 or samples % 2:
             raise InputError(f"samples must be even and at least 2, since noise comes in pairs e, -e, not {samples}")
         if coordinates not in ("scarvelis", "studio"):

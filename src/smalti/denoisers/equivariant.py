@@ -12,11 +12,13 @@ from typing import Literal
 
 import torch
 
+from smalti.core.by_level import ByLevel
 from smalti.core.errors import InputError
-from smalti.denoisers.base import WindowDenoiser, check_source, per_level
+from smalti.denoisers.base import WindowDenoiser, per_level, sides_within
+from smalti.denoisers.local_score import window_sides
 from smalti.engine.collection import PosteriorMeanCollection
 from smalti.engine.match import EveryPlace, SameBorderDistance
-from smalti.engine.pruning import TOLERANCE, check_tolerance
+from smalti.engine.pruning import TOLERANCE
 from smalti.engine.windows import Centred
 from smalti.source import Source
 
@@ -33,8 +35,7 @@ class EquivariantLocalScore(WindowDenoiser):
         borders: "circular": z wraps around, and is compared with every p x p patch that lies inside an image. "aware": windows are
             clipped; a row (column) less than p // 2 from a border is compared with the row (column) at that very distance from it
             only, all others with all others.
-        backend: "auto", "numba", "torch" or "reference".
-        tolerance: what a pixel may be off for images left out because they certainly weigh little (`smalti.engine.pruning`); 0 for none.
+        backend, tolerance: as for all that the engine computes (`smalti.denoisers.base.EngineDenoiser`).
         sigmas: the noise levels of a list of windows; the 18 levels of the EDM schedule by default. The nearest one serves.
 
     Raises:
@@ -43,6 +44,9 @@ class EquivariantLocalScore(WindowDenoiser):
 
     name = "equivariant-local-score"
     paper = "Kamb & Ganguli, An analytic theory of creativity in convolutional diffusion models, ELS machine"
+    by_level = ByLevel(
+        "window", whole=True, candidates=lambda shape, others: _sides(shape, others.get("borders", "circular"))
+    )
 
     def __init__(
         self,
@@ -54,21 +58,23 @@ class EquivariantLocalScore(WindowDenoiser):
         sigmas: Sequence[float] | torch.Tensor | None = None,
         tolerance: float = TOLERANCE,
     ) -> None:
-        check_source(source)
-        self.tolerance = check_tolerance(tolerance)
-        self.source, self.window, self.borders, self.backend = source, window, borders, backend
-        self.sigmas = sigmas
+        self.window, self.borders, self.sigmas = window, borders, sigmas
         if borders not in ("circular", "aware"):
             raise InputError(f"borders must be 'circular' or 'aware', not {borders!r}")
         sides, levels = per_level(window, sigmas, "windows")
         self.windows = [Centred(side, wrap=borders == "circular") for side in sides]
+        super().__init__(levels, source=source, backend=backend, tolerance=tolerance)
         for windows in self.windows:
-            windows.check(source.shape)
-        super().__init__(levels)
+            windows.check(self.shape)
 
     def collection_at(self, level: int) -> PosteriorMeanCollection:
         match = EveryPlace() if self.borders == "circular" else SameBorderDistance()
-        queries = self.windows[level]
-        return PosteriorMeanCollection(
-            self.source, queries, Centred(1), match, backend=self.backend, tolerance=self.tolerance
-        )
+        return self.posteriors(self.windows[level], Centred(1), match)
+
+
+def _sides(shape: tuple[int, int, int], borders: str) -> list[int]:
+    """Sides to choose from: as for `LocalScore`, or for circular borders up to the largest odd one that fits."""
+    if borders != "circular":
+        return window_sides(shape)
+    side = min(shape[1:])
+    return sorted({*sides_within(side), side - (side + 1) % 2})

@@ -14,18 +14,21 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from smalti.core.by_level import ByLevel
 from smalti.core.errors import InputError
 from smalti.core.schedule import edm_sigmas, nearest_level
 from smalti.denoisers.base import check_number, schedule_of
-from smalti.denoisers.heatmaps import WIENER, HeatmapDenoiser, Heatmaps, hard_windows
+from smalti.denoisers.heatmap_windows import WIENER, HeatmapDenoiser, Heatmaps, hard_windows
 from smalti.engine.pruning import TOLERANCE
 from smalti.engine.windows import Full, PackedMasks, Windows
 from smalti.source import Source
 
-__all__ = ["THRESHOLDS", "PSPCFlex"]
+__all__ = ["SHARES", "THRESHOLDS", "PSPCFlex"]
 
 # shares of the heat along the 18 levels of the EDM schedule, for CIFAR-10
 THRESHOLDS = (1.0,) * 7 + (0.7, 0.7, 0.5, 0.4, 0.4, 0.4, 0.4, 0.3, 0.3, 0.3, 0.3)
+
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # to choose from
 
 
 class PSPCFlex(HeatmapDenoiser):
@@ -40,11 +43,11 @@ class PSPCFlex(HeatmapDenoiser):
             mask for the image. By default the paper's for CIFAR-10 (`THRESHOLDS`); at other levels that of the nearest of its 18.
         sigmas: the noise levels of heatmaps and thresholds, which the nearest serves; by default those that the heatmaps come with,
             else the 18 levels of the EDM schedule.
-        backend: "auto", "numba", "torch" or "reference".
-        tolerance: what a pixel may be off for images left out because they certainly weigh little (`smalti.engine.pruning`); 0 for none.
+        backend, tolerance: as for all that the engine computes (`smalti.denoisers.base.EngineDenoiser`).
 
-    A mask is what `smalti.denoisers.heatmaps.hard_windows` says: sorted ascending, from where the cumulative share reaches 1 - lambda;
-    a pixel that no mask covers joins its own. Masks are cut when a level is first used and kept as bits, (H W)^2 / 8 bytes a level.
+    A mask is what `smalti.denoisers.heatmap_windows.hard_windows` says: sorted ascending, from where the cumulative share reaches
+    1 - lambda; a pixel that no mask covers joins its own. Masks are cut when a level is first used and kept as bits,
+    (H W)^2 / 8 bytes a level.
     "wiener" needs S and its eigenvectors: 16 (C H W)^2 bytes of float64, 150 MB for 3 x 32 x 32, for the source and for each class
     that is asked for.
 
@@ -54,6 +57,7 @@ class PSPCFlex(HeatmapDenoiser):
 
     name = "pspc-flex"
     paper = "Niedoba et al., Towards a Mechanistic Explanation of Diffusion Model Generalization, PSPC-Flex, Eqs. 8-11"
+    by_level = ByLevel("thresholds", candidates=lambda shape, others: SHARES)
     kept = 256
 
     def __init__(

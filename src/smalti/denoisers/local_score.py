@@ -9,13 +9,19 @@ from collections.abc import Sequence
 
 import torch
 
-from smalti.denoisers.base import WindowDenoiser, check_source, per_level
+from smalti.core.by_level import ByLevel
+from smalti.denoisers.base import WindowDenoiser, per_level, sides_within
 from smalti.engine.collection import PosteriorMeanCollection
-from smalti.engine.pruning import TOLERANCE, check_tolerance
+from smalti.engine.pruning import TOLERANCE
 from smalti.engine.windows import Centred
 from smalti.source import Source
 
-__all__ = ["LocalScore"]
+__all__ = ["LocalScore", "window_sides"]
+
+
+def window_sides(shape: tuple[int, int, int]) -> list[int]:
+    """Sides of windows to choose from: the paper's of patches that are smaller than the image, and one that covers it from every pixel."""
+    return [*sides_within(min(shape[1:])), 2 * max(shape[1:]) - 1]
 
 
 class LocalScore(WindowDenoiser):
@@ -25,8 +31,7 @@ class LocalScore(WindowDenoiser):
         source: the training images.
         window: odd side p >= 1 of the window; from 2 max(H, W) - 1 on it covers the image from every pixel. One side, or a list with
             one for each of `sigmas`.
-        backend: "auto", "numba", "torch" or "reference".
-        tolerance: what a pixel may be off for images left out because they certainly weigh little (`smalti.engine.pruning`); 0 for none.
+        backend, tolerance: as for all that the engine computes (`smalti.denoisers.base.EngineDenoiser`).
         sigmas: the noise levels of a list of windows; the 18 levels of the EDM schedule by default. The nearest one serves.
 
     Raises:
@@ -35,6 +40,7 @@ class LocalScore(WindowDenoiser):
 
     name = "local-score"
     paper = "Kamb & Ganguli, An analytic theory of creativity in convolutional diffusion models, LS machine"
+    by_level = ByLevel("window", whole=True, candidates=lambda shape, others: window_sides(shape))
 
     def __init__(
         self,
@@ -45,15 +51,11 @@ class LocalScore(WindowDenoiser):
         sigmas: Sequence[float] | torch.Tensor | None = None,
         tolerance: float = TOLERANCE,
     ) -> None:
-        check_source(source)
-        self.tolerance = check_tolerance(tolerance)
-        self.source, self.window, self.backend, self.sigmas = source, window, backend, sigmas
+        self.window, self.sigmas = window, sigmas
         self.windows, levels = per_level(window, sigmas, "windows")
+        super().__init__(levels, source=source, backend=backend, tolerance=tolerance)
         for side in self.windows:
-            Centred(side).check(source.shape)
-        super().__init__(levels)
+            Centred(side).check(self.shape)
 
     def collection_at(self, level: int) -> PosteriorMeanCollection:
-        return PosteriorMeanCollection(
-            self.source, Centred(self.windows[level]), Centred(1), backend=self.backend, tolerance=self.tolerance
-        )
+        return self.posteriors(Centred(self.windows[level]), Centred(1))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from smalti.denoisers.base import WindowDenoiser
 from smalti.engine.collection import PosteriorMeanCollection
-from smalti.engine.pruning import TOLERANCE, check_tolerance
+from smalti.engine.pruning import TOLERANCE
 from smalti.engine.windows import Full
 from smalti.source import Source
 
@@ -19,16 +19,14 @@ class Optimal(WindowDenoiser):
 
     Args:
         source: the training images.
-        backend: "auto", "numba", "torch" or "reference".
-        tolerance: what a pixel may be off for images left out because they certainly weigh little (`smalti.engine.pruning`); 0 for none.
+        backend, tolerance: as for all that the engine computes (`smalti.denoisers.base.EngineDenoiser`).
     """
 
     name = "optimal"
     paper = "Niedoba et al., Towards a Mechanistic Explanation of Diffusion Model Generalization, Eq. 4"
 
     def __init__(self, source: Source, backend: str = "auto", *, tolerance: float = TOLERANCE) -> None:
-        self.source, self.backend, self.tolerance = source, backend, check_tolerance(tolerance)
-        super().__init__()
+        super().__init__(source=source, backend=backend, tolerance=tolerance)
 
     def collection_at(self, level: int) -> PosteriorMeanCollection:
-        return PosteriorMeanCollection(self.source, Full(), backend=self.backend, tolerance=self.tolerance)
+        return self.posteriors(Full())

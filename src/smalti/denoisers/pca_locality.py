@@ -18,7 +18,7 @@ from smalti.core.schedule import edm_sigmas, nearest_level
 from smalti.denoisers.base import AdaptedWindowDenoiser, check_number, check_source, schedule_of
 from smalti.denoisers.gaussian import Gaussian
 from smalti.engine.collection import PosteriorMeanCollection
-from smalti.engine.pruning import TOLERANCE, check_tolerance
+from smalti.engine.pruning import TOLERANCE
 from smalti.engine.windows import Entries, PackedMasks
 from smalti.source import Source
 
@@ -37,8 +37,7 @@ class PCALocality(AdaptedWindowDenoiser):
         masks: given instead of the filter's: (C H W, C, H, W) of 0 and 1, what the posterior of each output entry looks at, or
             (levels, C H W, C, H, W), one for each of `sigmas`.
         sigmas: the noise levels of `masks`; the 18 levels of the EDM schedule by default. The nearest one serves.
-        backend: "auto", "numba", "torch" or "reference".
-        tolerance: what a pixel may be off for images left out because they certainly weigh little (`smalti.engine.pruning`); 0 for none.
+        backend, tolerance: as for all that the engine computes (`smalti.denoisers.base.EngineDenoiser`).
 
     The filter is computed in float64 at the very sigma of each call, for z with labels that of their class. An entry that the rule
     leaves with nothing to look at, as one that never varies, looks at itself. The posterior is normalised over the whole source, so that
@@ -65,8 +64,7 @@ class PCALocality(AdaptedWindowDenoiser):
         tolerance: float = TOLERANCE,
     ) -> None:
         check_source(source)
-        self.tolerance = check_tolerance(tolerance)
-        self.source, self.threshold, self.temperature, self.backend = source, threshold, temperature, backend
+        self.threshold, self.temperature = threshold, temperature
         self.masks = torch.from_numpy(masks) if isinstance(masks, np.ndarray) else masks
         self.sigmas = sigmas
         if not 0 <= check_number("the threshold", threshold) <= 1:
@@ -75,7 +73,7 @@ class PCALocality(AdaptedWindowDenoiser):
             raise InputError(f"the temperature must be finite and greater than 0, not {temperature}")
         if masks is None and sigmas is not None:
             raise InputError("sigmas were given without masks; without masks every sigma has its own filter")
-        self._given = None if masks is None else self._packed()
+        self._given = None if masks is None else self._packed(source.shape)
         levels = None
         if self._given is not None:
             single = self.masks.ndim == 4  # type: ignore[union-attr]
@@ -83,7 +81,7 @@ class PCALocality(AdaptedWindowDenoiser):
                 raise InputError("sigmas were given with masks for one level; give (levels, C H W, C, H, W)")
             levels = [1.0] if single else schedule_of(self._given, sigmas, "masks", edm_sigmas().tolist())
         self._linear = Gaussian(source) if masks is None else None
-        super().__init__(levels, classwise=masks is None)
+        super().__init__(levels, classwise=masks is None, source=source, backend=backend, tolerance=tolerance)
 
     @property
     def opt_outs(self) -> dict[str, str]:  # type: ignore[override]
@@ -113,11 +111,11 @@ class PCALocality(AdaptedWindowDenoiser):
 
     def collection_for(self, sigma: float, label: int | None) -> PosteriorMeanCollection:
         queries = PackedMasks.of(self.masks_at(sigma, label), 1 / self.temperature)
-        return PosteriorMeanCollection(self.source, queries, Entries(), backend=self.backend, tolerance=self.tolerance)
+        return self.posteriors(queries, Entries())
 
-    def _packed(self) -> list[PackedMasks]:
-        masks, entries = self.masks, int(np.prod(self.source.shape))
-        wanted = (entries, *self.source.shape)
+    def _packed(self, shape_of_images: tuple[int, int, int]) -> list[PackedMasks]:
+        masks, entries = self.masks, int(np.prod(shape_of_images))
+        wanted = (entries, *shape_of_images)
         if not isinstance(masks, torch.Tensor) or masks.ndim not in (4, 5) or tuple(masks.shape[-4:]) != wanted:
             shape = tuple(masks.shape) if isinstance(masks, torch.Tensor) else type(masks).__name__
             raise InputError(f"masks must be {wanted} or (levels, {', '.join(map(str, wanted))}), not {shape}")

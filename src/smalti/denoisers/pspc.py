@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 import torch
 
+from smalti.core.by_level import ByLevel
 from smalti.core.errors import InputError
 from smalti.core.schedule import edm_sigmas
 from smalti.core.validation import check_integer
-from smalti.denoisers.base import WindowDenoiser, check_source, schedule_of
+from smalti.denoisers.base import WindowDenoiser, check_source, schedule_of, sides_within
 from smalti.engine.collection import PosteriorMeanCollection
-from smalti.engine.pruning import TOLERANCE, check_tolerance
+from smalti.engine.pruning import TOLERANCE
 from smalti.engine.windows import Crops, Full
 from smalti.source import Source
 
@@ -40,8 +41,7 @@ class PSPCSquare(WindowDenoiser):
         patch_size: one side p for every noise level, 1 <= p <= H, W.
         patch_sizes: one side for each of `sigmas`; None, or a side equal to H = W, is the whole image.
         sigmas: the noise levels of `patch_sizes`; the 18 levels of the EDM schedule by default. The nearest one serves.
-        backend: "auto", "numba", "torch" or "reference".
-        tolerance: what a pixel may be off for images left out because they certainly weigh little (`smalti.engine.pruning`); 0 for none.
+        backend, tolerance: as for all that the engine computes (`smalti.denoisers.base.EngineDenoiser`).
 
     By default the paper's Table 1, scaled to the size of the images (`table_1_patch_sizes`).
 
@@ -51,6 +51,9 @@ class PSPCSquare(WindowDenoiser):
 
     name = "pspc-square"
     paper = "Niedoba et al., Towards a Mechanistic Explanation of Diffusion Model Generalization, Eqs. 5-6, Table 1"
+    by_level = ByLevel(
+        "patch_sizes", whole=True, full=True, instead=("patch_size",), candidates=lambda shape, others: _sides(shape)
+    )
 
     def __init__(
         self,
@@ -63,8 +66,6 @@ class PSPCSquare(WindowDenoiser):
         tolerance: float = TOLERANCE,
     ) -> None:
         check_source(source)
-        self.tolerance = check_tolerance(tolerance)
-        self.source, self.backend = source, backend
         self.patch_size, self.patch_sizes, self.sigmas = patch_size, patch_sizes, sigmas
         self.levels: list[float] | None = None
         self.sides: list[int | None]
@@ -83,15 +84,19 @@ class PSPCSquare(WindowDenoiser):
             raise InputError("sigmas were given without patch_sizes; give one patch size for each of them")
         else:
             self.levels, self.sides = edm_sigmas().tolist(), table_1_patch_sizes(*source.shape[1:])
+        super().__init__(self.levels, source=source, backend=backend, tolerance=tolerance)
         for side in self.sides:
-            self._windows(side).check(source.shape)
-        super().__init__(self.levels)
+            self._windows(side).check(self.shape)
 
     def _windows(self, side: int | None) -> Full | Crops:
-        whole = side is None or (side, side) == tuple(self.source.shape[1:])
+        whole = side is None or (side, side) == tuple(self.shape[1:])
         return Full() if whole or side is None else Crops(side)
 
     def collection_at(self, level: int) -> PosteriorMeanCollection:
-        return PosteriorMeanCollection(
-            self.source, self._windows(self.sides[level]), backend=self.backend, tolerance=self.tolerance
-        )
+        return self.posteriors(self._windows(self.sides[level]))
+
+
+def _sides(shape: tuple[int, int, int]) -> list[int | None]:
+    """Sides to choose from: the paper's, and the whole image."""
+    side = min(shape[1:])
+    return [*sides_within(side), side if shape[1] == shape[2] else None]

@@ -7,7 +7,7 @@
     smalti.PSPCSquare(source, **smalti.Schedule.load("schedule.json").parameters("pspc-square"))
     smalti denoise --param schedule=schedule.json          smalti compare --denoiser pspc-square:schedule=schedule.json
 
-Which denoisers have such a parameter is said by `BY_LEVEL`; a new one joins by one line there.
+Which denoisers have such a parameter they say themselves: `Denoiser.by_level`.
 """
 
 from __future__ import annotations
@@ -19,58 +19,20 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from smalti.core.by_level import ByLevel
 from smalti.core.errors import InputError, did_you_mean, from_os_error
 from smalti.core.files import atomic_write
+from smalti.denoisers.registry import by_level
 
-__all__ = ["BY_LEVEL", "SCHEDULE", "ByLevel", "Schedule", "by_level", "expanded"]
+__all__ = ["SCHEDULE", "Schedule", "expanded"]
 
 SCHEDULE = "schedule"  # what `create` and the command line call the argument
 FORMAT = 1
 LARGEST_FILE = 1 << 20
 MOST_LEVELS = 10_000
 REQUIRED, OPTIONAL = ("format", "denoiser", "sigmas", "values"), ("parameter", "chosen_by", "data", "network")
-
-
-class ByLevel(NamedTuple):
-    """A parameter that takes a list with one value for each of `sigmas`.
-
-    Attributes:
-        parameter: its name.
-        whole: whether the values are whole numbers.
-        full: whether None may stand for the whole image.
-        instead: other parameters that say the same for all levels.
-    """
-
-    parameter: str
-    whole: bool = False
-    full: bool = False
-    instead: tuple[str, ...] = ()
-
-
-BY_LEVEL: dict[str, ByLevel] = {
-    "pspc-square": ByLevel("patch_sizes", whole=True, full=True, instead=("patch_size",)),
-    "pspc-flex": ByLevel("thresholds"),
-    "local-score": ByLevel("window", whole=True),
-    "equivariant-local-score": ByLevel("window", whole=True),
-    "gaussian-window": ByLevel("width"),
-    "closed-form-diffusion": ByLevel("smoothing"),
-}
-
-
-def by_level(name: str) -> ByLevel:
-    """What `name` has one value of for each noise level.
-
-    Raises:
-        InputError: it has nothing of the kind; lists those that do.
-    """
-    if name not in BY_LEVEL:
-        raise InputError(
-            f"{name!r} has no parameter that a schedule chooses by noise level{did_you_mean(name, BY_LEVEL)} "
-            f"(these have: {', '.join(BY_LEVEL)})"
-        )
-    return BY_LEVEL[name]
 
 
 @dataclass(frozen=True)
@@ -114,7 +76,7 @@ class Schedule:
     @property
     def parameter(self) -> str:
         """The name of the constructor's argument that takes the values."""
-        return BY_LEVEL[self.denoiser].parameter
+        return by_level(self.denoiser).parameter
 
     def parameters(self, name: str | None = None) -> dict[str, list[Any]]:
         """The constructor's arguments, such as {"patch_sizes": [...], "sigmas": [...]}.

@@ -155,7 +155,7 @@ def calibrate(
     from smalti.cli.printing import print_path, print_table
     from smalti.cli.runs import long_run
     from smalti.cli.subjects import check_labelled, choose
-    from smalti.denoisers.schedule_file import by_level
+    from smalti.denoisers.registry import by_level
 
     chosen, seed = sigmas_or_levels(sigmas, levels), seed or 0
     if process != "forward" and not bool((chosen.diff() < 0).all()):

@@ -16,16 +16,18 @@ from typing import Literal
 
 import torch
 
+from smalti.core.by_level import ByLevel
 from smalti.core.errors import InputError
-from smalti.denoisers.base import WindowDenoiser, check_number, check_source, per_level
-from smalti.denoisers.heatmaps import WIENER, HeatmapDenoiser, Heatmaps, soft_windows
+from smalti.denoisers.base import WindowDenoiser, check_number, per_level
+from smalti.denoisers.heatmap_windows import WIENER, HeatmapDenoiser, Heatmaps, soft_windows
 from smalti.engine.collection import PosteriorMeanCollection
-from smalti.engine.pruning import TOLERANCE, check_tolerance
+from smalti.engine.pruning import TOLERANCE
 from smalti.engine.windows import Centred, GaussianWindows, Masks, Windows
 from smalti.source import Source
 
-__all__ = ["GaussianWindow", "HeatmapWeighted"]
+__all__ = ["WIDTHS", "GaussianWindow", "HeatmapWeighted"]
 
+WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)  # to choose from
 Response = Literal["pixel", "window"]
 
 
@@ -38,8 +40,7 @@ class GaussianWindow(WindowDenoiser):
             pixel alone, large ones at the whole image.
         response: what each posterior mean contributes: "pixel", its own pixel, or "window", all that it looks at, weighted alike.
         sigmas: the noise levels of a list of widths; the 18 levels of the EDM schedule by default. The nearest one serves.
-        backend: "auto", "numba", "torch" or "reference".
-        tolerance: what a pixel may be off for images left out because they certainly weigh little (`smalti.engine.pruning`); 0 for none.
+        backend, tolerance: as for all that the engine computes (`smalti.denoisers.base.EngineDenoiser`).
 
     Raises:
         InputError: a width that is not greater than 0, lengths that differ, another response.
@@ -49,6 +50,9 @@ class GaussianWindow(WindowDenoiser):
     paper = (
         "a soft LocalScore (response pixel) or PSPC (window); collections of filtered posterior means, arXiv 2605.24192"
     )
+
+    by_level = ByLevel("width", candidates=lambda shape, others: [w for w in WIDTHS if w <= max(1, min(shape[1:]))])
+    kept_as = "smalti.denoisers.soft.GaussianWindow"
 
     def __init__(
         self,
@@ -60,21 +64,18 @@ class GaussianWindow(WindowDenoiser):
         *,
         tolerance: float = TOLERANCE,
     ) -> None:
-        check_source(source)
-        self.tolerance = check_tolerance(tolerance)
-        self.source, self.width, self.response, self.backend = source, width, response, backend
-        self.sigmas = sigmas
+        self.width, self.response, self.sigmas = width, response, sigmas
         _check_response(response)
         widths, levels = per_level(width, sigmas, "widths")
         self.widths = [check_number("the width of a Gaussian window", one) for one in widths]
+        super().__init__(levels, source=source, backend=backend, tolerance=tolerance)
         for one in self.widths:
-            GaussianWindows(one).check(source.shape)
-        super().__init__(levels)
+            GaussianWindows(one).check(self.shape)
 
     def collection_at(self, level: int) -> PosteriorMeanCollection:
         queries = GaussianWindows(self.widths[level])
         responses = queries if self.response == "window" else Centred(1)
-        return PosteriorMeanCollection(self.source, queries, responses, backend=self.backend, tolerance=self.tolerance)
+        return self.posteriors(queries, responses)
 
 
 class HeatmapWeighted(HeatmapDenoiser):
@@ -84,8 +85,7 @@ class HeatmapWeighted(HeatmapDenoiser):
         source: the training images.
         heatmaps, sigmas: as for `PSPCFlex`. Each heatmap is divided by its largest value.
         response: what each posterior mean contributes: "pixel", its own pixel, or "window", all that it looks at, weighted alike.
-        backend: "auto", "numba", "torch" or "reference".
-        tolerance: what a pixel may be off for images left out because they certainly weigh little (`smalti.engine.pruning`); 0 for none.
+        backend, tolerance: as for all that the engine computes (`smalti.denoisers.base.EngineDenoiser`).
 
     Windows are made when a level is first used: 8 (H W)^2 bytes a level, 8 MB for 32 x 32; the latest 24 are kept. A pixel whose heatmap
     is 0 looks at itself.
@@ -97,6 +97,7 @@ class HeatmapWeighted(HeatmapDenoiser):
     name = "heatmap-weighted"
     paper = "a soft PSPC-Flex; collections of filtered posterior means, arXiv 2605.24192"
     kept = 24
+    kept_as = "smalti.denoisers.soft.HeatmapWeighted"
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ from smalti.core.schedule import edm_sigmas, nearest_level
 from smalti.denoisers.base import AdaptedWindowDenoiser, check_source
 from smalti.denoisers.gaussian import Gaussian
 from smalti.engine.collection import PosteriorMeanCollection
-from smalti.engine.pruning import TOLERANCE, check_tolerance
+from smalti.engine.pruning import TOLERANCE
 from smalti.engine.windows import Windows
 from smalti.source import Source
 
@@ -64,17 +64,18 @@ class HeatmapDenoiser(AdaptedWindowDenoiser):
         tolerance: float = TOLERANCE,
     ) -> None:
         check_source(source)
-        self.tolerance = check_tolerance(tolerance)
-        self.source, self.backend, self.sigmas = source, backend, sigmas
+        self.sigmas = sigmas
         self.heatmaps = torch.from_numpy(heatmaps) if isinstance(heatmaps, np.ndarray) else heatmaps
         self._linear: Gaussian | None = None
         self._given: np.ndarray | None = None
         if isinstance(heatmaps, str) and heatmaps == WIENER:
             self._linear = Gaussian(source)
-            super().__init__(edm_sigmas().tolist() if sigmas is None else sigmas, classwise=True)  # type: ignore[arg-type]
-            return
-        self._given, known = read_heatmaps(self.heatmaps, source.shape)
-        super().__init__(_levels(len(self._given), sigmas, known))
+            levels = edm_sigmas().tolist() if sigmas is None else [float(s) for s in sigmas]
+        else:
+            self._given, known = read_heatmaps(self.heatmaps, source.shape)
+            levels = _levels(len(self._given), sigmas, known)
+        wiener = self._linear is not None
+        super().__init__(levels, classwise=wiener, source=source, backend=backend, tolerance=tolerance)
 
     def windows_of(self, level: int, label: int | None) -> tuple[Windows, Windows]:
         """Queries and responses of a noise level and class."""
@@ -83,7 +84,7 @@ class HeatmapDenoiser(AdaptedWindowDenoiser):
     def collection_for(self, sigma: float, label: int | None) -> PosteriorMeanCollection:
         assert self.levels is not None
         queries, responses = self.windows_of(nearest_level(self.levels, sigma), label)
-        return PosteriorMeanCollection(self.source, queries, responses, backend=self.backend, tolerance=self.tolerance)
+        return self.posteriors(queries, responses)
 
     @property
     def opt_outs(self) -> dict[str, str]:  # type: ignore[override]
