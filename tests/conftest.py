@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from smalti import Source
+from smalti.engine.compiled.jit import kernels_folder
 
 settings.register_profile(
     "smalti", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -20,12 +21,21 @@ torch.set_num_threads(1)  # tests are small; OpenMP's barriers would cost more, 
 
 ORACLES = Path(os.environ.get("SMALTI_ORACLES", Path(__file__).parents[2] / "shared" / "oracles"))
 _missing_oracles: list[str] = []
+KERNELS, _ = kernels_folder()  # chosen now, so that the caches that tests set are not filled with compiled kernels
+
+
+def own_kernels(cache: Path) -> Path:
+    """A folder for SMALTI_CACHE whose kernels are this process's: else each process that a test starts would compile its own."""
+    cache.mkdir(parents=True, exist_ok=True)
+    if KERNELS is not None and not (cache / "kernels").exists():
+        (cache / "kernels").symlink_to(KERNELS.parent)
+    return cache
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
     """Nobody's image cache is read or written."""
-    monkeypatch.setenv("SMALTI_CACHE", str(tmp_path_factory.getbasetemp() / "smalti-cache"))
+    monkeypatch.setenv("SMALTI_CACHE", str(own_kernels(tmp_path_factory.getbasetemp() / "smalti-cache")))
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import numba
 import numpy as np
 
+from smalti.engine.compiled.jit import plain
 from smalti.engine.threads import get_threads, in_order
 
 __all__ = ["admitted", "multiply_add_rate", "operations", "operations_of_a_pair", "read_rate"]
@@ -20,7 +20,7 @@ __all__ = ["admitted", "multiply_add_rate", "operations", "operations_of_a_pair"
 EXP = 15  # operations of one 2^x: clamp 2, round 2, subtract, polynomial 5, exponent 2, multiply, flush 2
 
 
-@numba.njit(nogil=True, cache=True)
+@plain
 def _sum_words(words: Any) -> int:
     total = np.int64(0)
     for i in range(words.shape[0]):
@@ -28,7 +28,7 @@ def _sum_words(words: Any) -> int:
     return total
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"contract"})
+@plain
 def _multiply_add(x: Any, y: Any, repeats: int) -> None:
     a, b = np.float32(0.999), np.float32(0.001)
     for _ in range(repeats):

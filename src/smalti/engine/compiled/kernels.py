@@ -12,20 +12,17 @@ after the last one, are meaningless and get no weight. The composite's weights a
 
 Logits are in base 2: l = log2(prior) - S * scale with scale = log2(e) / (2 sigma^2), in the units of the stored images, uint8 ones
 about their middle: u - 127.5. `real` is float32, or float64 where float32 distances would not do: the type of the arrays decides.
-
-All kernels are in one file on purpose: Numba's cache of compiled code notices changes in the file of a function, not of those it calls
-(so touch this file after a change of `exp2` or `pixel_rows`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from smalti.engine.compiled.exp2 import SMALLEST as _SMALLEST
 from smalti.engine.compiled.exp2 import exp2
+from smalti.engine.compiled.jit import plain, reordered
 from smalti.engine.compiled.pixel_rows import FOUR, absorb_pixels
 
 __all__ = [
@@ -46,10 +43,6 @@ GAP_LIMIT = np.float32(64)  # bits; logits lie below their normaliser, but a cal
 LOWEST_LOGIT = np.float32(-1e30)  # running maxima before the first
 NOWHERE = np.float32(-2e30)  # logits where there is no window or image: no weight even beside such a maximum
 LIGHT, HEAVY = 1, 2  # images that could weigh something but for rounding; that do
-
-plain = numba.njit(nogil=True, cache=True, fastmath={"contract"})
-# for sums whose order may be changed; never for code that meets infinities or `exp2` (whose rounding must stay as written)
-reordered = numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
 
 
 # ------------------------------------------------------------------------------------------------------ lengths and memory

@@ -8,19 +8,18 @@ of a group look at form an *atom*, whose sum is made once and added to each of t
 
 and the weights go the same way back: entry p of atom a gets r_p sum over queries k of the atom of w_k.
 
-As in `kernels`, logits are in base 2, log2(prior) - S * scale, in the units of the stored images. All of these kernels are in one file
-for the sake of Numba's cache (so touch it after a change of `exp2` or `rows`).
+As in `kernels`, logits are in base 2, log2(prior) - S * scale, in the units of the stored images.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from smalti.engine.compiled.exp2 import SMALLEST as _SMALLEST
 from smalti.engine.compiled.exp2 import exp2
+from smalti.engine.compiled.jit import ordered, plain, reordered
 from smalti.engine.compiled.kernels import scratch as aligned
 from smalti.engine.compiled.rows import LANES, add_row, difference_row, spread_row, sum_rows
 
@@ -28,10 +27,6 @@ __all__ = ["LANES", "mask_means", "mask_normalisers", "mask_numerator"]
 
 SMALLEST = np.float32(_SMALLEST)
 GAP_LIMIT = np.float32(64)  # bits; logits lie below their normaliser, but a caller's own may be anything
-
-plain = numba.njit(nogil=True, cache=True, fastmath={"contract"})
-ordered = numba.njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})  # for maxima
-reordered = numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
 
 
 @plain

@@ -14,24 +14,19 @@ its maximum; and, where one is, 4 C + 18 for weights (2^x is 12) and sums, with 
 With three channels that is 64, and for 50,000 images of 32 x 32 in vectors of 16, 2e8 in all: 0.045 s measured on one core, 0.036 s where
 nearly nothing is near (sigma = 0.02), 0.025 s on two, where reading the 154 MB takes 0.006 s. The state, (2 + C) H W numbers, stays in the
 L1 cache.
-
-Touch this file after a change of `exp2`, `kernels` or `pixel_rows` (for Numba's cache).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numba
-
+from smalti.engine.compiled.jit import plain
 from smalti.engine.compiled.kernels import NOWHERE, difference, doublings, padded, plain_logits, scratch, sliding_sum
 from smalti.engine.compiled.pixel_rows import FOUR, absorb_pixels, sum_of_three
 
 __all__ = ["pixel_pass"]
 
 SLACK = 64  # entries that vectors may write, or read, beyond an end
-
-plain = numba.njit(nogil=True, cache=True, fastmath={"contract"})
 
 
 @plain

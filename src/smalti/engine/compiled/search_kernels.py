@@ -7,18 +7,16 @@ float64, goes into the query's running posterior mean.
 
 Windows of z that are compared with an image's are *slots*: queries in the order of the classes, each class filled up to a multiple of
 QUERIES; the windows of an image are *places*, and in the order of the classes, filled up to whole vectors, its *entries*.
-
-Touch this file after a change of `exp2`, `kernels`, `vectors` or `sketch_rows` (for Numba's cache).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from smalti.engine.compiled.exp2 import exp2
+from smalti.engine.compiled.jit import plain
 from smalti.engine.compiled.kernels import scratch
 from smalti.engine.compiled.sketch_rows import COARSE, FINE, QUERIES, sketch_distance, survivors, window_distance
 
@@ -29,8 +27,6 @@ LARGEST = 1e16  # norm of windows that are compared with it
 DEAR = 4  # pairs that are compared by long sketches in the time that one that matters takes
 SMALL = 5  # side of windows that float64 takes hardly longer for than float32
 SLACK = 64  # entries that vectors may read beyond an end
-
-plain = numba.njit(nogil=True, cache=True, fastmath={"contract"})
 
 
 @plain

@@ -12,18 +12,16 @@ it is needed (`absorb`), of more as sums of sums over a few columns (`partial_su
 A response is one pixel, so the posterior mean of each window is a number per channel, and one pass suffices: a running maximum m of the
 logits, and sums of 2^(logit - m) and of 2^(logit - m) times the pixel, which merge over images, chunks and flips. Vectors of windows in
 which every logit lies further below its maximum than the certified gap (`smalti.engine.pruning`) need no exponentials and no sums.
-
-Touch this file after a change of `exp2`, `kernels`, `vectors` or `shift_rows` (for Numba's cache).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from smalti.engine.compiled.exp2 import exp2
+from smalti.engine.compiled.jit import plain
 from smalti.engine.compiled.kernels import padded, scratch
 from smalti.engine.compiled.search_kernels import absorb_one
 from smalti.engine.compiled.shift_rows import (
@@ -40,8 +38,6 @@ from smalti.engine.compiled.shift_rows import (
 __all__ = ["shift_pass"]
 
 SLACK = 64  # entries that vectors may write, or read, beyond an end
-
-plain = numba.njit(nogil=True, cache=True, fastmath={"contract"})
 
 
 @plain

@@ -1,18 +1,17 @@
 """The compiled loop for hard masks whose responses are single entries: sums in whole numbers, along a tree of masks.
 
 Images are in lanes, as in `mask_kernels`. The terms of a tile are rounded to whole multiples of a quantum, the same for all images, so
-that every sum is exact, whatever way it was come by; how far the rounding moves a logit is `precision.rounding_error`. (Touch this file
-after a change of `exp2` or `tree_rows`, for the sake of Numba's cache.)
+that every sum is exact, whatever way it was come by; how far the rounding moves a logit is `precision.rounding_error`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from smalti.engine.compiled.exp2 import exp2
+from smalti.engine.compiled.jit import plain
 from smalti.engine.compiled.kernels import scratch
 from smalti.engine.compiled.mask_tree import EMPTY as _EMPTY
 from smalti.engine.compiled.rows import LANES
@@ -21,8 +20,6 @@ from smalti.engine.compiled.tree_rows import apart, change_row, weigh_row, weigh
 __all__ = ["LANES", "tree_means"]
 
 EMPTY = _EMPTY
-
-plain = numba.njit(nogil=True, cache=True, fastmath={"contract"})
 
 
 @plain
