@@ -61,6 +61,8 @@ class Layout(str, Enum):
 
     NCHW = "nchw"
     NHWC = "nhwc"
+    HWCN = "hwcn"
+    NHW = "nhw"
 
 
 class Backend(str, Enum):
@@ -160,9 +162,10 @@ class Images(Group):
         str | None,
         typer.Option("--resolution", help="Crop and resize to 32, or to 32x48 (height x width).", rich_help_panel=DATA),
     ] = None
-    layout: Annotated[Layout, typer.Option("--layout", help="Axis order of .npy/.npz.", rich_help_panel=DATA)] = (
-        Layout.NCHW
-    )
+    layout: Annotated[
+        Layout | None,
+        typer.Option("--layout", help="Axis order of .npy/.npz.", show_default="nchw", rich_help_panel=DATA),
+    ] = None
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave unreadable images out instead of stopping.", rich_help_panel=DATA)
     ] = False
@@ -192,7 +195,7 @@ class Images(Group):
             classes=parse_classes(self.classes),
             limit=self.limit,
             resolution=parse_resolution(self.resolution),
-            layout=Layout(self.layout).value,
+            layout=None if self.layout is None else Layout(self.layout).value,
             skip_bad=self.skip_bad,
             progress=True,
         )

@@ -82,7 +82,7 @@ def choose(denoiser: str | None, pairs: Sequence[str], backend: str | None, netw
     if denoiser is not None or pairs or backend is not None:
         raise InputError("--network is the denoiser already; leave --denoiser, --param and --backend out")
     loaded = load_network(network)
-    return Chosen(loaded.name, {"network": loaded.name, "digest": loaded.digest()}, {}, loaded)
+    return Chosen(printable(loaded.name), {"network": loaded.name, "digest": loaded.digest()}, {}, loaded)
 
 
 def parse_denoisers(texts: Sequence[str], backend: str | None = None) -> dict[str, tuple[str, dict[str, Any]]]:

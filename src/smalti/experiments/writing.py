@@ -75,7 +75,7 @@ def write_page(
     )
     path = out / REPORT
     with atomic_write(path) as file:
-        file.write(render(page).encode())
+        file.write(render(page).encode("utf-8", "backslashreplace"))
     record.finish([*files, "tables/claims.csv", REPORT], _more(lab, claims))
     return path
 

@@ -14,6 +14,7 @@ from smalti.cli import options
 from smalti.cli.command import Between, command
 from smalti.cli.options import Images, Run
 from smalti.core.errors import InputError, InterruptedRunError
+from smalti.core.text import printable
 
 if TYPE_CHECKING:
     import torch
@@ -78,7 +79,7 @@ def train(
     preset: Annotated[
         str,
         typer.Option(
-            help="Its size: cifar10 (EDM's), small, tiny; for dit b4 (the workshop paper's), s, small, tiny.",
+            help="Its size: cifar10 (EDM's), small, light (on a CPU), tiny; for dit b4 (the workshop paper's), s, small, tiny.",
             rich_help_panel=NETWORK,
         ),
     ] = "small",
@@ -281,7 +282,7 @@ def _picture(folder: Path, step: int, network: Network, seed: int) -> None:
     labels: Any = [j % network.num_classes for j in range(PICTURED)] if network.num_classes else None
     init = initial_noise(seed, range(PICTURED), network.shape).to(network.device)
     pictures = sample(network, PICTURED, init=init, labels=labels, keep_states=False, progress=False).images
-    save_png(grid(pictures, title=f"{network.name}, step {step}, seed {seed}"), folder / _grid_name(step))
+    save_png(grid(pictures, title=f"{printable(network.name)}, step {step}, seed {seed}"), folder / _grid_name(step))
 
 
 def _grid_name(step: int) -> str:
