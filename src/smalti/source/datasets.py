@@ -155,14 +155,21 @@ def _parts(item: Any, number: int) -> tuple[Any, Any]:
 
 
 def _classes(labels: list[Any], what: str) -> np.ndarray:
-    values = [
-        label.item() if isinstance(label, (torch.Tensor, np.generic)) and np.size(label) == 1 else label
-        for label in labels
-    ]
+    values = [_number(label) for label in labels]
     wrong = next((k for k, value in enumerate(values) if type(value) is not int), None)
     if wrong is not None:
         raise InputError(f"{what}: the label of item {wrong} is {values[wrong]!r}, no class; give whole numbers from 0")
     return check_labels_array(np.array(values, np.int64), len(values))
+
+
+def _number(label: Any) -> Any:
+    """The Python number of a label that is an array or tensor of one."""
+    one = (
+        label.numel() == 1
+        if isinstance(label, torch.Tensor)
+        else isinstance(label, (np.generic, np.ndarray)) and label.size == 1
+    )
+    return label.item() if one else label
 
 
 def _names(dataset: Any, largest: int) -> tuple[str, ...] | None:

@@ -54,7 +54,7 @@ def open_image_tar(request: Request) -> Stored:
 
     def build(store: Store) -> Built:
         members = _members(request.paths)
-        labels, names, listed = _labels(members, request)
+        labels, names, listed, remarks = _labels(members, request)
         files = [name for _, name in members.images]
         wanted = range(len(files)) if listed is None else listed
         gathered = gather(
@@ -67,7 +67,7 @@ def open_image_tar(request: Request) -> Stored:
             threads=False,
         )
         kept = None if labels is None else np.ascontiguousarray(labels[gathered.kept])
-        return Built(gathered.images, kept, names, (*members.skipped, *gathered.skipped))
+        return Built(gathered.images, kept, names, (*members.skipped, *gathered.skipped), remarks=remarks)
 
     named = {str(number): path for number, path in enumerate(request.paths)}
     options = {"skip_bad": request.skip_bad, "split": request.split, "reader": "tar"}
@@ -92,10 +92,10 @@ def _members(paths: tuple[Path, ...]) -> _Members:
             name = member.name.removeprefix("./")
             if number >= MAX_MEMBERS:
                 raise InputError(f"{path} is refused: it has more than {MAX_MEMBERS} members")
-            if member.isdir() or is_hidden(name):
-                continue
             if name.startswith("/") or ".." in name.split("/"):
                 raise InputError(f"{path} is refused: the member {printable(name)!r} leaves the archive")
+            if member.isdir() or is_hidden(name):
+                continue
             if not member.isreg() or member.issparse():
                 skipped.append(
                     (printable(name), "a link" if member.issym() or member.islnk() else "not a regular file")
@@ -128,8 +128,10 @@ def _key(name: str) -> tuple[str, str]:
     return f"{folder}/{stem}", ending.lower()
 
 
-def _labels(members: _Members, request: Request) -> tuple[np.ndarray | None, tuple[str, ...] | None, list[int] | None]:
-    """Labels of the images, class names, and which images are wanted (None for all)."""
+def _labels(
+    members: _Members, request: Request
+) -> tuple[np.ndarray | None, tuple[str, ...] | None, list[int] | None, tuple[str, ...]]:
+    """Labels of the images, class names, which images are wanted (None for all), and remarks."""
     what = request.what
     keys = [(shard, _key(name)[0]) for shard, name in members.images]
     found = [_label(members.texts.get(key)) for key in keys]
@@ -141,19 +143,19 @@ def _labels(members: _Members, request: Request) -> tuple[np.ndarray | None, tup
             raise InputError(
                 f"{what}: {printable(bad)} has no class beside it, though others have; add it or remove the image"
             )
-        return np.array(found, np.int64), None, None
+        return np.array(found, np.int64), None, None, ()
     edm = members.edm
     files = tuple(name for _, name in members.images)
     if len(set(files)) < len(files):  # of several shards
         if edm is not None or any("/" in name for name in files):
             raise InputError(f"{what}: two shards have members of one name; open them one at a time, or rename them")
-        return None, None, None
+        return None, None, None, ()
     tops = (EDM_FILE,) if edm is not None else ()
     tree = Tree((*files, *tops), lambda name: edm or b"", lambda name: len(edm or b""))
     listing = list_images(tree, what, request.split)
     places = {name: number for number, name in enumerate(files)}
     wanted = [places[name] for name in listing.files]
-    return listing.labels, listing.class_names, None if wanted == list(range(len(files))) else wanted
+    return listing.labels, listing.class_names, wanted, listing.remarks
 
 
 def _label(text: tuple[str, bytes] | None) -> int | None:
