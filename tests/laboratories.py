@@ -13,9 +13,8 @@ from smalti import Denoiser, denoisers
 from smalti.experiments.costs import Costs
 from smalti.experiments.exhibit import Exhibit, Shown
 from smalti.experiments.laboratory import Laboratory
-from smalti.experiments.runner import run
 from smalti.experiments.scale import QUICK
-from smalti.experiments.store import Store
+from smalti.experiments.steps import Store, run
 from smalti.report.figures import style
 from stand_ins import Away
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from smalti.core.table import Table
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.scale import QUICK
-from smalti.experiments.step import Step
+from smalti.experiments.steps import Step
 from smalti.experiments.z_steps import forward_step
 
 TINY = dataclasses.replace(

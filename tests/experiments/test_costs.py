@@ -9,8 +9,7 @@ from smalti.core.schedule import edm_sigmas
 from smalti.experiments import costs as module
 from smalti.experiments.building import build_laboratory, short_names
 from smalti.experiments.costs import Costs, cost_step
-from smalti.experiments.runner import run
-from smalti.experiments.store import Store
+from smalti.experiments.steps import Store, run
 
 KNOWN = Costs({"fast": (0.1, 0.2), "slow": (10.0, 30.0)})
 

@@ -10,7 +10,7 @@ from laboratories import laboratory
 from smalti.core.pieces import Pieces
 from smalti.experiments import samples
 from smalti.experiments.samples import sample_counts, sample_notes, sample_step
-from smalti.experiments.step import Work
+from smalti.experiments.steps import Work
 from smalti.sampling import initial_noise, sample
 from stand_ins import Counts
 

@@ -69,7 +69,7 @@ def test_layout(tmp_path: Path, images) -> None:
     with pytest.raises(InputError, match="--layout nhwc"):
         Source.open(tmp_path / "x.npy")
     np.save(tmp_path / "y.npy", images)
-    with pytest.raises(InputError, match="leave out --layout nhwc"):
+    with pytest.raises(InputError, match="leave the layout out"):
         Source.open(tmp_path / "y.npy", layout="nhwc")
     np.save(tmp_path / "latents.npy", np.zeros((2, 16, 4, 4), np.float32))
     assert Source.open(tmp_path / "latents.npy").shape == (16, 4, 4)
@@ -97,10 +97,52 @@ def test_npz(tmp_path: Path, images, save) -> None:
         assert source.labels is not None
         assert source.labels.tolist() == labels.tolist()
         assert source.labels.dtype == np.int64
-    save(path, x=np.asfortranarray(images), y=labels)
+    save(path, some=np.asfortranarray(images), other=labels)
     source = Source.open(path)
     assert (source.images == images).all()
     assert source.labels is None
+    assert source.skipped == (("other", "an array that is not used"),)
+
+
+@pytest.mark.parametrize(
+    ("images_name", "labels_name"),
+    [("x", "y"), ("x_train", "y_train"), ("images", "targets"), ("data", "label"), ("train_images", "train_labels")],
+)
+def test_labels_are_found_by_their_usual_names(tmp_path: Path, images, images_name: str, labels_name: str) -> None:
+    labels = np.array([3, 0, 1, 2, 2, 0])
+    np.savez(tmp_path / "x.npz", **{images_name: images, labels_name: labels, "mean": np.zeros(6)})
+    source = Source.open(tmp_path / "x.npz")
+    assert (source.images == images).all()
+    assert source.labels is not None
+    assert source.labels.tolist() == labels.tolist()
+    assert source.skipped == (("mean", "an array that is not used"),)
+
+
+def test_arrays_without_names(tmp_path: Path, images) -> None:
+    labels = np.array([3, 0, 1, 2, 2, 0])
+    np.savez(tmp_path / "x.npz", images, labels)
+    assert Source.open(tmp_path / "x.npz").labels.tolist() == labels.tolist()  # type: ignore[union-attr]
+    np.savez(tmp_path / "x.npz", images, np.linspace(0, 1, 6))
+    source = Source.open(tmp_path / "x.npz")
+    assert source.labels is None
+    assert source.skipped == (("arr_1", "no labels: labels have dtype float64; give integer classes, numbered from 0"),)
+
+
+def test_parts_of_an_npz(tmp_path: Path, images) -> None:
+    labels = np.arange(6)
+    arrays = {"x_train": images[:4], "y_train": labels[:4], "x_test": images[4:], "y_test": labels[4:]}
+    np.savez(tmp_path / "x.npz", **arrays)
+    train, test = Source.open(tmp_path / "x.npz"), Source.open(tmp_path / "x.npz", split="test")
+    assert (train.images == images[:4]).all()
+    assert (test.images == images[4:]).all()
+    assert (train.labels == labels[:4]).all()
+    assert (test.labels == labels[4:]).all()
+    assert dict(train.skipped) == {"x_test": "an array of the part test", "y_test": "an array of the part test"}
+    with pytest.raises(InputError, match=r"no part 'tset'; it has test, train; did you mean 'test'"):
+        Source.open(tmp_path / "x.npz", split="tset")
+    np.savez(tmp_path / "y.npz", images=images)
+    with pytest.raises(InputError, match="no parts to choose from"):
+        Source.open(tmp_path / "y.npz", split="train")
 
 
 def test_npz_of_floats_is_read_in_blocks(tmp_path: Path, images, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,3 +177,108 @@ def test_too_many_pixels_are_said_in_our_words(side: int, tmp_path, encode, writ
     with pytest.raises(InputError, match=said):
         Source.open(tmp_path / "big")
     assert len(Source.open(tmp_path / "big", skip_bad=True)) == 1
+
+
+def tiff(values: np.ndarray, photometric: int = 1, bits: int = 16, kind: int = 1) -> bytes:
+    """An uncompressed little-endian grey TIFF: SampleFormat `kind` (1 unsigned, 2 signed, 3 float)."""
+    data = values.tobytes()
+    height, width = values.shape
+    tags = [(256, 3, width), (257, 3, height), (258, 3, bits), (259, 3, 1), (262, 3, photometric), (273, 4, 8)]
+    tags += [(277, 3, 1), (278, 3, height), (279, 4, len(data)), (339, 3, kind)]
+    entries = b"".join(struct.pack("<HHII", tag, type_, 1, value) for tag, type_, value in tags)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_tiff_white_is_zero(photometric: int) -> None:
+    """Case 06: with 8 bits Pillow turns it, with more it does not."""
+    values = np.arange(64).reshape(8, 8)
+    eight = decode(tiff((values * 4).astype("u1"), photometric, 8))
+    sixteen = decode(tiff((values * 1024).astype("<u2"), photometric))
+    exact = np.round(values * 1024 * 255 / 65535)
+    assert (eight[0] == (values * 4 if photometric else 255 - values * 4)).all()
+    assert (sixteen[0] == (exact if photometric else 255 - exact)).all()
+
+
+def test_tiff_of_twelve_bits() -> None:
+    values = np.array([[0, 4095, 2048, 1]], np.uint16)
+    packed = np.array([0x00, 0x0F, 0xFF, 0x80, 0x00, 0x01], np.uint8)  # two values in three bytes
+    data = bytearray(tiff(packed[None], bits=12))
+    data[data.index(struct.pack("<HHII", 256, 3, 1, 6)) + 8] = 4  # the width is in pixels
+    assert decode(bytes(data))[0, 0].tolist() == [round(v * 255 / 4095) for v in values[0].tolist()]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (tiff(np.array([[1, 2]], "<u4"), bits=32), "32-bit integer pixels, which have no 8-bit scale"),
+        (tiff(np.array([[1, 2]], "<i2"), kind=2), "signed integer pixels"),
+        (tiff(np.array([[1, 2]], "<i4"), bits=32, kind=2), "32-bit integer pixels"),
+        (tiff(np.array([[1, 2]], "<f4"), bits=32, kind=3), "float pixels"),
+    ],
+)
+def test_samples_without_a_scale_are_refused(data: bytes, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        decode(data)
+
+
+def png(width: int, height: int, depth: int, kind: int, rows: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0))
+    others = b"".join(chunk(*item) for item in chunks)
+    return b"\x89PNG\r\n\x1a\n" + header + others + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "clear", "expected"),
+    [
+        (1, b"\x40", 1, [0, 255]),
+        (1, b"\x40", 0, [255, 255]),
+        (2, b"\x60", 1, [255, 170]),
+        (4, b"\x1c", 1, [255, 204]),
+        (8, b"\x01\x0c", 1, [255, 12]),
+        (16, b"\x01\x01\x0c\x0c", 0x0101, [255, 12]),
+    ],
+)
+def test_transparent_grey_at_every_depth(depth: int, row: bytes, clear: int, expected: list[int]) -> None:
+    data = png(2, 1, depth, 0, b"\0" + row, (b"tRNS", struct.pack(">H", clear)))
+    assert decode(data)[0, 0].tolist() == expected
+
+
+def test_a_transparent_colour_of_sixteen_bits_is_refused() -> None:
+    with pytest.raises(ValueError, match="transparent colour of 16 bits"):
+        decode(png(1, 1, 16, 2, b"\0" + bytes(6), (b"tRNS", bytes(6))))
+
+
+@pytest.mark.parametrize(
+    "remark",
+    [
+        (b"iCCP", b"icc\0\0" + zlib.compress(bytes(1_500_000))),
+        (b"zTXt", b"parameters\0\0" + zlib.compress(b'{"w": 1}' * 200_000)),
+        (b"iTXt", b"parameters\0\1\0\0\0" + zlib.compress(b'{"w": 1}' * 200_000)),
+    ],
+)
+def test_long_metadata_is_no_reason_to_refuse_pixels(remark: tuple[bytes, bytes]) -> None:
+    """Case 16."""
+    assert decode(png(1, 1, 8, 2, b"\0\x09\x08\x07", remark))[:, 0, 0].tolist() == [9, 8, 7]
+    with pytest.raises(ValueError, match="64 million pixels"):
+        decode(png(9000, 9000, 8, 2, b"\0\x09\x08\x07", remark))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "CMYK", "P", "I;16", "RGB"])
+def test_large_images_are_converted_in_bands(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    shape = {"RGBA": (9, 7, 4), "LA": (9, 7, 2), "CMYK": (9, 7, 4), "RGB": (9, 7, 3)}.get(mode, (9, 7))
+    values = rng.integers(0, 65536 if mode == "I;16" else 256, shape).astype("<u2" if mode == "I;16" else np.uint8)
+    image = {"P": lambda: Image.fromarray(values).convert("P"), "I;16": lambda: Image.fromarray(values)}.get(
+        mode, lambda: Image.fromarray(values, mode)
+    )()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = saved(image, "TIFF" if mode == "CMYK" else "PNG", exif=exif)
+    whole = decode(data)
+    monkeypatch.setattr("smalti.source.decoding._BAND_PIXELS", 20)
+    assert (decode(data) == whole).all()
+    assert whole.shape[1:] == (7, 9)

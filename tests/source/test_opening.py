@@ -70,7 +70,7 @@ def test_a_missing_path_names_its_neighbour(folder: Path) -> None:
 
 def test_other_files_are_refused(tmp_path: Path, encode) -> None:
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(InputError, match=r"not a data set: a folder or \.zip"):
+    with pytest.raises(InputError, match=r"not a data set: a folder of images"):
         Source.open(tmp_path / "notes.txt")
     (tmp_path / "one.png").write_bytes(encode(np.zeros((2, 2), np.uint8)))
     with pytest.raises(InputError, match="single image"):

@@ -355,3 +355,94 @@ def test_a_garbled_edm_file_in_a_zip(tmp_path: Path, files, write_zip) -> None:
     path.write_bytes(data[:at] + b"\xff\xff\xff" + data[at + 3 :])
     with pytest.raises(InputError, match=r"dataset\.json is not readable"):
         Source.open(path)
+
+
+TREES = {
+    "classes": ({"cat/1.png": 0, "dog/2.png": 1}, ("cat", "dog"), [0, 1]),
+    "classes in a folder": ({"data/cat/1.png": 0, "data/dog/2.png": 1}, ("cat", "dog"), [0, 1]),
+    "a part alone": ({"train/n01/1.png": 0, "train/n02/2.png": 1}, ("n01", "n02"), [0, 1]),
+    "one class": ({"cats/1.png": 0, "cats/2.png": 1}, ("cats",), [0, 0]),
+    "no classes": ({"1.png": 0, "cats/2.png": 1}, None, None),
+    "flat parts": ({"test/1.png": 0, "train/2.png": 1}, None, None),
+    "parts": ({"test/dog/1.png": 0, "train/cat/2.png": 1, "train/dog/3.png": 2}, ("cat", "dog"), [1, 0, 1]),
+    "EDM in a folder": (
+        {
+            "x/00000/1.png": 0,
+            "x/00000/2.png": 1,
+            "x/dataset.json": '{"labels": [["00000/2.png", 4], ["00000/1.png", 3]]}',
+        },
+        None,
+        [3, 4],
+    ),
+}
+
+
+@pytest.mark.parametrize("tree", TREES.values(), ids=TREES.keys())
+@pytest.mark.filterwarnings("ignore:.*has the parts")
+def test_a_folder_and_a_zip_of_the_same_tree_are_the_same(
+    tmp_path: Path, tree, encode, rgb, write_folder, write_zip
+) -> None:
+    """Case 05."""
+    content, names, labels = tree
+    files = {path: value.encode() if isinstance(value, str) else encode(rgb[value]) for path, value in content.items()}
+    for path in (write_folder(tmp_path / "tree", files), write_zip(tmp_path / "tree.zip", files)):
+        source = Source.open(path)
+        assert source.class_names == names
+        assert (None if source.labels is None else source.labels.tolist()) == labels
+        assert source.skipped == ()
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_parts_are_said_and_can_be_chosen(tmp_path: Path, encode, rgb, write_folder, write_zip, kind: str) -> None:
+    names = ["test/cat/1.png", "train/cat/2.png", "train/dog/3.png", "val/dog/4.png"]
+    files = {name: encode(image) for name, image in zip(names, rgb, strict=False)}
+    path = (write_folder if kind == "folder" else write_zip)(tmp_path / "x.zip", files)
+    for _ in ("decoded", "cached"):
+        with pytest.warns(
+            UserWarning, match=r"parts test \(1\), train \(2\), validation \(1\).*--split train"
+        ) as caught:
+            assert len(Source.open(path)) == 4
+        assert len(caught) == 1
+    train = Source.open(path, split="train")
+    assert (train.images == stored(rgb)[1:3]).all()
+    assert train.class_names == ("cat", "dog")
+    assert (Source.open(path, split="validation").images == stored(rgb)[3:4]).all()
+    with pytest.raises(InputError, match=r"has no part 'tarin'; .*did you mean 'train'"):
+        Source.open(path, split="tarin")
+
+
+def test_a_split_of_what_has_none(folder: Path) -> None:
+    with pytest.raises(InputError, match="no folders train, test or validation"):
+        Source.open(folder, split="train")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"labels": [["cat/1.png", 0], ["cat/1.png", 1]]}', "into two classes, 0 and 1"),
+        ('{"labels": [["cat/1.png", ' + "9" * 5000 + "]]}", "not readable JSON"),
+        ('{"labels": [' + "[" * 5000 + "]}", "not readable JSON"),
+        ('{"labels": {"cat/1.png": 0}}', "not dict"),
+        ('{"labels": []}', "no label for"),
+        ('{"labels": [["cat/1.png", 0],]}', "not readable JSON"),
+        ('{"labels": [["cat/1.png", 0]', "not readable JSON"),
+        ('{"labels" [["cat/1.png", 0]]}', "not readable JSON"),
+    ],
+)
+def test_hostile_edm_labels(tmp_path: Path, write_zip, files, text: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Source.open(write_zip(tmp_path / "edm.zip", {**files, "dataset.json": text.encode()}))
+
+
+def test_edm_paths_with_escapes_and_other_keys(tmp_path: Path, write_zip, encode, rgb) -> None:
+    files = {"a/é.png": encode(rgb[0]), "a/b.png": encode(rgb[1])}
+    text = '{ "name" : {"x": [1, 2]}, "labels" : [ ["a/\\u00e9.png", 2 ] , ["a/b.png",1]] , "n": 3 }'
+    source = Source.open(write_zip(tmp_path / "edm.zip", {**files, "dataset.json": text.encode()}))
+    assert source.labels is not None
+    assert source.labels.tolist() == [1, 2]
+
+
+def test_an_edm_file_that_is_too_large(tmp_path: Path, write_zip, files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smalti.source.listing.MAX_EDM", 1000)
+    with pytest.raises(InputError, match=r"dataset\.json claims 1016 bytes, more than the limit of 1000"):
+        Source.open(write_zip(tmp_path / "x.zip", {**files, "dataset.json": b'{"labels": null}' + b" " * 1000}))

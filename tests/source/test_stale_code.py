@@ -47,7 +47,7 @@ def data(tmp_path: Path, encode, write_folder, write_zip) -> list[Path]:
     files = {f"{k}.png": encode(image) for k, image in enumerate(images)}
     np.save(tmp_path / "x.npy", images.transpose(0, 3, 1, 2))
     np.savez(tmp_path / "x.npz", images=images.transpose(0, 3, 1, 2))
-    batch = pickle.dumps({"data": np.full((1, 3072), 7, np.uint8), "labels": [0]}, protocol=2)
+    batch = pickle.dumps({"data": np.full((1, 3072), 200, np.uint8), "labels": [0]}, protocol=2)
     batches = {f"data_batch_{k}": batch for k in range(1, 6)}
     with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz") as archive:
         for name, content in batches.items():

@@ -14,6 +14,7 @@ differences over z. With the optimal denoiser in place of the network "patch" is
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +34,7 @@ from smalti.analysis.z_sets import ZSet, check_levels
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.core.noise import check_seed
-from smalti.core.pieces import Pieces
+from smalti.core.pieces import Arrays, Batch, Pieces
 from smalti.core.progress import progress as show_progress
 from smalti.core.schedule import edm_sigmas
 from smalti.core.table import Table
@@ -250,15 +251,14 @@ def calibrate(
         **({"parameters": plain(dict(parameters))} if parameters else {}),
         **({"held_out": split.held_out, "split_seed": split.seed} if split else {}),
     }  # fmt: skip
-    pieces = pieces_of(keep, lambda: {
+    pieces = pieces_of(keep, __name__, lambda: {
         "calibrate": denoiser, "candidates": chosen_from.texts, "data": source_identity(source), "sigmas": levels.tolist(),
         "network": None if network is None else identity_of(network), "error": error, **about,
     })  # fmt: skip
     run = _Run(chosen_from, network, drawn_from, levels, n, seed, error, crops, labelled, size, pieces)
-    report = progress if callable(progress) else None
     units = evaluations(len(levels), len(chosen_from), n, PROCESSES[process], network is not None)
-    with show_progress("calibrating", units, False if report else progress) as shown:  # type: ignore[arg-type]
-        errors = {one: run.errors(one, report or shown) for one in PROCESSES[process]}
+    with show_progress("calibrating", units, progress) as advance:
+        errors = {one: run.errors(one, advance) for one in PROCESSES[process]}
     return Calibration(
         denoiser, chosen_from.parameter, tuple(chosen_from.values), tuple(chosen_from.texts), levels, errors, run.counts, error,
         about, {"name": source.name, **source_identity(source)}, None if network is None else _record(network),
@@ -293,22 +293,19 @@ class _Run:
         """(L, K, n) float64 over the z of a process."""
         states = self._states(advance) if process == "reverse" else None
         found = torch.empty((len(self.sigmas), len(self.candidates), self.n), dtype=torch.float64)
-        bounds = [(low, min(low + self.size, self.n)) for low in range(0, self.n, self.size)]
         for level in range(len(self.sigmas)):
-            batches = [self._batch(process, states, level, low, high, advance) for low, high in bounds]
+            noisy = self._noisy(process, states, level, advance)
             for k in range(len(self.candidates)):
-                denoiser: Denoiser | None = None
-                for (low, high), batch in zip(bounds, batches, strict=True):
-                    name = f"errors-{process}-{level:04d}-{k:03d}-{low:07d}-{high:07d}"
-                    stored = self.pieces.get(name)
-                    if stored is None:
-                        denoiser = denoiser or self.candidates.at(level, k)
-                        errors, crops = self._errors(denoiser, k, level, low, batch)
-                        stored = {"errors": errors.numpy(), "crops": np.int64(crops)}
-                        self.pieces.put(name, stored)
-                    found[level, k, low:high] = torch.from_numpy(stored["errors"])
-                    self.counts[level, k] = int(stored["crops"])
-                    advance(high - low)
+                at = functools.cache(self.candidates.at)  # made for the first batch that is not kept
+
+                def compute(batch: Batch, level: int = level, k: int = k, at=at, noisy=noisy) -> Arrays:  # type: ignore[no-untyped-def]
+                    errors, crops = self._errors(at(level, k), k, level, batch.low, noisy[batch.rows])
+                    return {"errors": errors.numpy(), "crops": np.array(crops)}
+
+                name = f"errors-{process}-{level:04d}-{k:03d}"
+                for batch, arrays in self.pieces.batches(name, self.n, self.size, compute, advance):
+                    found[level, k, batch.rows] = torch.from_numpy(arrays["errors"])
+                    self.counts[level, k] = int(arrays["crops"])
         return found
 
     def _states(self, advance: Callable[[int], None]) -> ZSet:
@@ -319,28 +316,26 @@ class _Run:
             labels=labels, batch_size=self.size, keep=self.pieces, progress=advance,
         )  # fmt: skip
 
-    def _batch(
-        self, process: str, states: ZSet | None, level: int, low: int, high: int, advance: Callable[[int], None]
-    ) -> _Batch:
-        """z low .. high - 1 of a level, and what is to be found from them."""
-        sigma = float(self.sigmas[level])
+    def _noisy(self, process: str, states: ZSet | None, level: int, advance: Callable[[int], None]) -> _Noisy:
+        """The z of a level, and what is to be found from them."""
+        sigma, network = float(self.sigmas[level]), self.network
         if states is None:
-            drawn = forward_batch(self.images, sigma, self.seed, level, range(low, high))
+            drawn = forward_batch(self.images, sigma, self.seed, level, range(self.n))
             z, clean, labels = drawn.z, drawn.clean, drawn.labels if self.labelled else None
-            if self.network is None:
-                return _Batch(z, clean, labels)
+            if network is None:
+                return _Noisy(z, clean, labels)
         else:
-            z, labels = states.z[level, low:high], None if states.labels is None else states.labels[level, low:high]
-        assert self.network is not None
-        name = f"network-{process}-{level:04d}-{low:07d}-{high:07d}"
-        stored = self.pieces.get(name)
-        if stored is None:
-            stored = {"x0": evaluate("the network", self.network, z, sigma, labels).float().numpy()}
-            self.pieces.put(name, stored)
-        advance(high - low)
-        return _Batch(z, torch.from_numpy(stored["x0"]), labels)
+            z, labels = states.z[level], None if states.labels is None else states.labels[level]
+        assert network is not None
 
-    def _errors(self, denoiser: Denoiser, k: int, level: int, low: int, batch: _Batch) -> tuple[torch.Tensor, int]:
+        def compute(batch: Batch) -> Arrays:
+            chosen = None if labels is None else labels[batch.rows]
+            return {"x0": evaluate("the network", network, z[batch.rows], sigma, chosen).float().numpy()}
+
+        parts = self.pieces.batches(f"network-{process}-{level:04d}", self.n, self.size, compute, advance)
+        return _Noisy(z, torch.cat([torch.from_numpy(arrays["x0"]) for _, arrays in parts]), labels)
+
+    def _errors(self, denoiser: Denoiser, k: int, level: int, low: int, batch: _Noisy) -> tuple[torch.Tensor, int]:
         """(B,) float64, and how many patches of each z they are of."""
         sigma = float(self.sigmas[level])
         groups = _by_class(batch.labels, len(batch.z))
@@ -364,12 +359,15 @@ class _Run:
 
 
 @dataclass(frozen=True)
-class _Batch:
+class _Noisy:
     """Noisy images (B, C, H, W), what is wanted of them, and their classes or None."""
 
     z: torch.Tensor
     wanted: torch.Tensor
     labels: torch.Tensor | None
+
+    def __getitem__(self, rows: slice) -> _Noisy:
+        return _Noisy(self.z[rows], self.wanted[rows], None if self.labels is None else self.labels[rows])
 
 
 def _by_class(labels: torch.Tensor | None, batch: int) -> list[tuple[int | None, torch.Tensor]]:

@@ -16,7 +16,7 @@ is held fixed.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,7 +28,7 @@ from smalti.analysis.subjects import Denoisers, check_images, evaluate, named
 from smalti.analysis.z_sets import ZSet
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
-from smalti.core.pieces import Pieces
+from smalti.core.pieces import Arrays, Batch, Pieces
 from smalti.core.progress import progress as show_progress
 from smalti.core.table import Table
 from smalti.core.validation import check_count
@@ -82,20 +82,17 @@ def compare(
     sets = {z_sets.process: z_sets} if isinstance(z_sets, ZSet) else dict(z_sets)
     subjects, base = _subjects(network, denoisers, optimal, sets)
     size = check_count("batch_size", batch_size)
-    pieces = pieces_of(keep, lambda: {
+    pieces = pieces_of(keep, __name__, lambda: {
         "compare": identity_of(network), "denoisers": [identity_of(subject) for subject in subjects.values()],
         "z_sets": [z_set.digest() for z_set in sets.values()],
     })  # fmt: skip
 
     rows = []
-    report = progress if callable(progress) else None
     units = sum(len(z_set) * z_set.n for z_set in sets.values()) * (len(subjects) + 1)
-    with show_progress("comparing", units, False if report else progress) as shown:  # type: ignore[arg-type]
+    with show_progress("comparing", units, progress) as advance:
         for number, (name, z_set) in enumerate(sets.items()):
             for level, sigma in enumerate(z_set.sigmas.tolist()):
-                part = _Level(
-                    network, subjects, z_set, level, size, pieces, f"{number:02d}-{level:04d}", report or shown
-                )
+                part = _Level(network, subjects, z_set, level, size, pieces.under(f"{number:02d}-{level:04d}"), advance)
                 part.run()
                 deviation = part.sums[base]["error"]
                 for subject in subjects:
@@ -150,7 +147,6 @@ class _Level:
     level: int
     size: int
     pieces: Pieces
-    key: str
     advance: Callable[[int], None]
     sums: dict[str, dict[str, torch.Tensor]] = field(
         default_factory=dict
@@ -160,47 +156,33 @@ class _Level:
 
     def run(self) -> None:
         """Compute what is not kept yet."""
-        outputs = []
-        parts: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in self.subjects}
-        for low in range(0, self.z_set.n, self.size):
-            high = min(low + self.size, self.z_set.n)
-            bounds = f"{low:07d}-{high:07d}"
-            a = torch.from_numpy(self._kept(f"{self.key}-network-{bounds}", self._output, low, high)["x0"])
-            outputs.append(a)
-            for number, (name, subject) in enumerate(self.subjects.items()):
 
-                def sums(low: int, high: int, a=a, name=name, subject=subject) -> dict[str, np.ndarray]:  # type: ignore[no-untyped-def]
-                    return pixel_sums(a, self._evaluate(name, subject, low, high))
+        def output(batch: Batch) -> Arrays:
+            return {"x0": self._evaluate(_name(self.network), self.network, batch).float().numpy()}
 
-                parts[name].append(self._kept(f"{self.key}-{number:03d}-{bounds}", sums, low, high))
-        self.sums = {
-            name: {key: torch.from_numpy(np.concatenate([part[key] for part in found])) for key in found[0]}
-            for name, found in parts.items()
-        }
-        mean = sum(a.double().sum(0) for a in outputs) / self.z_set.n
-        self.norm = torch.cat([a.double().square().flatten(1).sum(1) for a in outputs])
-        self.spread = torch.cat([(a - mean).square().flatten(1).sum(1) for a in outputs])
+        outputs = torch.cat([torch.from_numpy(arrays["x0"]) for _, arrays in self._batches("network", output)])
+        for number, (name, subject) in enumerate(self.subjects.items()):
 
-    def _kept(
-        self, name: str, compute: Callable[[int, int], dict[str, np.ndarray]], low: int, high: int
-    ) -> dict[str, np.ndarray]:
-        stored = self.pieces.get(name)
-        if stored is None:
-            stored = compute(low, high)
-            self.pieces.put(name, stored)
-        self.advance(high - low)
-        return stored
+            def sums(batch: Batch, name: str = name, subject: Denoiser = subject) -> Arrays:
+                return pixel_sums(outputs[batch.rows], self._evaluate(name, subject, batch))
 
-    def _output(self, low: int, high: int) -> dict[str, np.ndarray]:
-        return {"x0": self._evaluate(_name(self.network), self.network, low, high).float().numpy()}
+            parts = [arrays for _, arrays in self._batches(f"{number:03d}", sums)]
+            self.sums[name] = {key: torch.from_numpy(np.concatenate([part[key] for part in parts])) for key in parts[0]}
+        batches = outputs.split(self.size)
+        mean = sum(a.double().sum(0) for a in batches) / self.z_set.n
+        self.norm = torch.cat([a.double().square().flatten(1).sum(1) for a in batches])
+        self.spread = torch.cat([(a - mean).square().flatten(1).sum(1) for a in batches])
 
-    def _evaluate(self, name: str, denoiser: Denoiser, low: int, high: int) -> torch.Tensor:
-        labels = None if self.z_set.labels is None else self.z_set.labels[self.level, low:high]
-        z = self.z_set.z[self.level, low:high]
+    def _batches(self, name: str, compute: Callable[[Batch], Arrays]) -> Iterator[tuple[Batch, Arrays]]:
+        return self.pieces.batches(name, self.z_set.n, self.size, compute, self.advance)
+
+    def _evaluate(self, name: str, denoiser: Denoiser, batch: Batch) -> torch.Tensor:
+        labels = None if self.z_set.labels is None else self.z_set.labels[self.level, batch.rows]
+        z = self.z_set.z[self.level, batch.rows]
         return evaluate(name, denoiser, z, float(self.z_set.sigmas[self.level]), labels)
 
 
-def pixel_sums(a: torch.Tensor, b: torch.Tensor) -> dict[str, np.ndarray]:
+def pixel_sums(a: torch.Tensor, b: torch.Tensor) -> Arrays:
     """What the statistics are made of: {"error": |a - b|^2, "dot": <a, b>, "norm": |b|^2} of each pair, (B,) float64."""
     a, b = a.double().flatten(1), b.double().flatten(1)
     return {

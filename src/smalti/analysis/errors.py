@@ -24,7 +24,7 @@ from smalti.analysis.subjects import Denoisers, check_images, evaluate, named
 from smalti.analysis.z_sets import check_levels
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
-from smalti.core.pieces import Pieces
+from smalti.core.pieces import Arrays, Batch, Pieces
 from smalti.core.progress import progress as show_progress
 from smalti.core.table import Table
 from smalti.core.validation import check_count
@@ -167,27 +167,23 @@ def deviations(
     if labelled and source.labels is None:
         raise InputError("labelled=True needs a source with classes; open the data with classes or leave it out")
     reference = Optimal(source) if optimal is None else optimal
-    pieces = pieces_of(keep, lambda: {
+    pieces = pieces_of(keep, __name__, lambda: {
         "deviations": [identity_of(denoiser) for denoiser in subjects.values()],
         "optimal": identity_of(reference), "data": source_identity(source),
         "sigmas": levels.tolist(), "seed": seed, "labelled": labelled,
     })  # fmt: skip
 
     products = torch.empty((len(levels), n, len(subjects), len(subjects)), dtype=torch.float64)
-    report = progress if callable(progress) else None
-    with show_progress("error to optimal", len(levels) * n, False if report else progress) as shown:  # type: ignore[arg-type]
+    with show_progress("error to optimal", len(levels) * n, progress) as advance:
         for level, sigma in enumerate(levels.tolist()):
-            for low in range(0, n, size):
-                high = min(low + size, n)
-                name = f"products-{level:04d}-{low:07d}-{high:07d}"
-                stored = pieces.get(name)
-                if stored is None:
-                    drawn = forward_batch(source, sigma, seed, level, range(low, high))
-                    labels = drawn.labels if labelled else None
-                    stored = {"products": _products(subjects, reference, drawn.z, sigma, labels).numpy()}
-                    pieces.put(name, stored)
-                products[level, low:high] = torch.from_numpy(stored["products"])
-                (report or shown)(high - low)
+
+            def compute(batch: Batch, level: int = level, sigma: float = sigma) -> Arrays:
+                drawn = forward_batch(source, sigma, seed, level, batch.numbers)
+                labels = drawn.labels if labelled else None
+                return {"products": _products(subjects, reference, drawn.z, sigma, labels).numpy()}
+
+            for batch, arrays in pieces.batches(f"products-{level:04d}", n, size, compute, advance):
+                products[level, batch.rows] = torch.from_numpy(arrays["products"])
     return Deviations(tuple(subjects), levels, products, int(np.prod(source.shape)))
 
 

@@ -1,6 +1,7 @@
 """What determines a computation, as plain JSON values: denoisers and sources by content, not by path or address.
 
-Two things with the same identity give the same results; `core.pieces` names kept pieces by it.
+Two things with the same identity give the same results; `core.pieces` names kept pieces by it. The code counts: of a denoiser that of its
+class, wherever that is defined; of a computation that of the module that does it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 import torch
 
+from smalti.core.code import class_digest, code_digest, function_digest
 from smalti.core.denoiser import Denoiser
 from smalti.core.pieces import Pieces
 from smalti.source import Source
@@ -24,19 +27,26 @@ __all__ = ["identity_of", "pieces_of", "plain", "source_identity"]
 FILES = (".npy", ".npz", ".json")  # endings that parameters may have
 
 
-def pieces_of(keep: str | os.PathLike[str] | Pieces | None, identity: Callable[[], Mapping[str, Any]]) -> Pieces:
+def pieces_of(
+    keep: str | os.PathLike[str] | Pieces | None, module: str, identity: Callable[[], Mapping[str, Any]]
+) -> Pieces:
     """Where a computation keeps its pieces.
 
     Args:
-        keep: a folder; Pieces, which are taken as they are; or None, which keeps nothing.
-        identity: gives what determines the computation. Called for a folder only: hashing takes time, and a plain function, say, has
-            no identity but needs none where nothing is kept.
+        keep: a folder; Pieces of a larger computation, whose identity determines this one but for the code; or None, which keeps
+            nothing.
+        module: that computes, `__name__`: pieces of other code than it and what it imports is are never taken.
+        identity: gives what else determines the computation. Called for a folder only: hashing takes time, and a plain function, say,
+            has no identity but needs none where nothing is kept.
 
     Raises:
         InputError: the folder keeps another computation; a denoiser whose content cannot be told.
         EnvironmentFailure: it cannot be written.
     """
-    return keep if isinstance(keep, Pieces) else Pieces.open(keep, {} if keep is None else identity())
+    if keep is None:
+        return Pieces()
+    code = code_digest(module)
+    return keep.under(code[:8]) if isinstance(keep, Pieces) else Pieces.open(keep, {**identity(), "code": code})
 
 
 def source_identity(source: Source) -> dict[str, Any]:
@@ -45,22 +55,30 @@ def source_identity(source: Source) -> dict[str, Any]:
 
 
 def identity_of(denoiser: Any) -> dict[str, Any]:
-    """A denoiser by its class and digest (a network's weights), else by its class and constructor arguments.
+    """A denoiser by its class and digest (a network's weights), else by its class and constructor arguments, and by its code.
 
     Args:
         denoiser: a `Denoiser`; it keeps its constructor arguments under their own names. Arguments that are sources,
             denoisers, tensors or modules count by content.
 
     Returns:
-        Plain JSON values.
+        Plain JSON values; "code" is `smalti.core.code.class_digest` of its class, and of its network's layers.
     """
-    kind = vars(type(denoiser)).get("kept_as") or f"{type(denoiser).__module__}.{type(denoiser).__qualname__}"
+    name = vars(type(denoiser)).get("kept_as") or f"{type(denoiser).__module__}.{type(denoiser).__qualname__}"
+    kind = {"class": name, "code": _code_of(denoiser)}
     digest = getattr(denoiser, "digest", None)
     if callable(digest):
-        return {"class": kind, "digest": digest()}
+        return {**kind, "digest": digest()}
     if isinstance(denoiser, Denoiser):
-        return {"class": kind, **{name: plain(value) for name, value in denoiser.parameters_shown().items()}}
-    return {"class": kind, "repr": repr(denoiser)}
+        return {**kind, **{name: plain(value) for name, value in denoiser.parameters_shown().items()}}
+    return {**kind, "repr": repr(denoiser)}
+
+
+def _code_of(thing: Any) -> str:
+    """Of its class; where it is a network, or holds one, of all layers' classes that are not torch's own."""
+    module = thing if isinstance(thing, torch.nn.Module) else getattr(thing, "module", None)
+    layers = {type(layer) for layer in module.modules()} if isinstance(module, torch.nn.Module) else set()
+    return class_digest(type(thing), *(kind for kind in layers if not kind.__module__.startswith("torch.")))
 
 
 def plain(value: Any) -> Any:
@@ -75,7 +93,7 @@ def plain(value: Any) -> Any:
         return identity_of(value)
     if isinstance(value, torch.nn.Module):
         weights = {name: plain(tensor) for name, tensor in value.state_dict().items()}
-        return {"class": type(value).__qualname__, "sha256": _sha256(repr(weights).encode())}
+        return {"class": type(value).__qualname__, "code": _code_of(value), "sha256": _sha256(repr(weights).encode())}
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
@@ -90,7 +108,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence):
         return [plain(item) for item in value]
     if callable(value):
-        return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', repr(value))}"
+        name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', repr(value))}"
+        return {"function": name, "code": function_digest(value)} if isinstance(value, FunctionType) else name
     return repr(value)
 
 

@@ -15,7 +15,7 @@ from smalti.analysis.identity import identity_of, pieces_of
 from smalti.analysis.z_sets import ZSet, check_levels
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
-from smalti.core.pieces import Pieces
+from smalti.core.pieces import Arrays, Batch, Pieces
 from smalti.core.progress import progress as show_progress
 from smalti.core.schedule import edm_sigmas
 from smalti.core.validation import check_count, check_labels
@@ -65,35 +65,28 @@ def reverse_z(
     classes = check_labels(labels, n, denoiser.num_classes)
     find_solver(solver)
     about = {"seed": seed, "denoiser": _who(denoiser), "solver": solver if isinstance(solver, str) else repr(solver)}
-    pieces = pieces_of(keep, lambda: {
+    pieces = pieces_of(keep, __name__, lambda: {
         "reverse": {**about, "denoiser": identity_of(denoiser)}, "sigmas": levels.tolist(),
         "labels": None if classes is None else classes.tolist(),
     })  # fmt: skip
 
     z = torch.empty((len(levels), n, *denoiser.shape), dtype=torch.float32)
-    report = progress if callable(progress) else None
-    with show_progress("reverse process", n * len(levels), False if report else progress) as shown:  # type: ignore[arg-type]
-        for low in range(0, n, size):
-            high = min(low + size, n)
-            name = f"reverse-{low:07d}-{high:07d}"
-            stored = pieces.get(name)
-            if stored is None:
-                result = sample(
-                    denoiser,
-                    solver=solver,
-                    init=initial_noise(seed, range(low, high), denoiser.shape, float(levels[0])),
-                    labels=None if classes is None else classes[low:high],
-                    sigmas=schedule,
-                    progress=shown,
-                )
-                assert result.states is not None
-                stored = {"states": result.states[:-1].numpy()}
-                pieces.put(name, stored)
-            else:
-                shown((high - low) * len(levels))
-            if report:
-                report((high - low) * len(levels))
-            z[:, low:high] = torch.from_numpy(stored["states"])
+
+    def compute(batch: Batch) -> Arrays:
+        result = sample(
+            denoiser,
+            solver=solver,
+            init=initial_noise(seed, batch.numbers, denoiser.shape, float(levels[0])),
+            labels=None if classes is None else classes[batch.rows],
+            sigmas=schedule,
+            progress=False if callable(progress) else batch.advance,
+        )
+        assert result.states is not None
+        return {"states": result.states[:-1].numpy()}
+
+    with show_progress("reverse process", n * len(levels), progress) as advance:
+        for batch, arrays in pieces.batches("reverse", n, size, compute, advance, units=len(levels)):
+            z[:, batch.rows] = torch.from_numpy(arrays["states"])
     return ZSet(z, levels, "reverse", about, None if classes is None else classes.expand(len(levels), n))
 
 

@@ -88,17 +88,15 @@ def sensitivity(
     find_reduction(reduction)
     seed = check_seed(check_integer("the seed", seed))
     run = _Run(denoiser, source, n, chosen, reduction, seed, labelled, size)
-    pieces = pieces_of(keep, lambda: run.identity(levels))
+    pieces = pieces_of(keep, __name__, lambda: run.identity(levels))
     name = getattr(denoiser, "name", "") or type(denoiser).__name__
 
     states = [_State.kept(pieces, level, run) for level in range(len(levels))]
     left = (n * len(levels) - sum(state.count for state in states)) * len(chosen)
-    report = progress if callable(progress) else None
-    shown = False if report else progress
-    with show_progress(f"sensitivity of {name}", left, shown) as advance:  # type: ignore[arg-type]
+    with show_progress(f"sensitivity of {name}", left, progress) as advance:
         for level, sigma in enumerate(levels.tolist()):
             for low in range(states[level].count, n, size):
-                run.add(states[level], level, sigma, range(low, min(low + size, n)), report or advance)
+                run.add(states[level], level, sigma, range(low, min(low + size, n)), advance)
                 states[level].keep(pieces, level)
     return Sensitivity(
         name=name,
@@ -115,7 +113,8 @@ def sensitivity(
 
 
 def finished_z(pieces: Pieces, levels: int) -> int:
-    """How many z, over all levels, the pieces of an unfinished `sensitivity` hold."""
+    """How many z, over all levels, the pieces that an unfinished `sensitivity` was given hold."""
+    pieces = pieces_of(pieces, __name__, dict)
     stored = (pieces.get(_name(level)) for level in range(levels))
     return sum(int(arrays["count"]) for arrays in stored if arrays is not None)
 

@@ -34,8 +34,9 @@ from smalti.analysis.transformations import (
     shift_of,
     shift_z,
 )
+from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
-from smalti.core.pieces import Pieces
+from smalti.core.pieces import Arrays, Batch, Pieces
 from smalti.core.progress import progress as show_progress
 from smalti.core.table import Table
 from smalti.core.validation import check_count, check_sigma, check_z
@@ -168,27 +169,22 @@ def transforms(
         z, n = z.detach().float().cpu(), len(z)
         clean = evaluate("optimal", Optimal(source), z, sigma)
     every = _transformed(z, clean, sigma, seed, dx, dy, box.mask(height, width))
-    pieces = pieces_of(keep, lambda: {
+    pieces = pieces_of(keep, __name__, lambda: {
         "transforms": [identity_of(subject) for subject in subjects.values()],
         "data": source_identity(source), "z": _digest(every), "sigma": sigma, "labelled": labelled,
     })  # fmt: skip
 
     outputs = {name: torch.empty_like(every) for name in subjects}
-    report = progress if callable(progress) else None
-    units = len(subjects) * len(every) * n
-    with show_progress("transforms", units, False if report else progress) as shown:  # type: ignore[arg-type]
+    with show_progress("transforms", len(subjects) * len(every) * n, progress) as advance:
         for number, (name, subject) in enumerate(subjects.items()):
-            for low in range(0, n, size):
-                high = min(low + size, n)
-                piece = f"outputs-{number:03d}-{low:07d}-{high:07d}"
-                stored = pieces.get(piece)
-                if stored is None:
-                    chosen = None if labels is None else labels[low:high]
-                    found = [evaluate(name, subject, batch[low:high], sigma, chosen) for batch in every]
-                    stored = {"x0": torch.stack(found).numpy()}
-                    pieces.put(piece, stored)
-                outputs[name][:, low:high] = torch.from_numpy(stored["x0"])
-                (report or shown)((high - low) * len(every))
+
+            def compute(batch: Batch, name: str = name, subject: Denoiser = subject) -> Arrays:
+                chosen = None if labels is None else labels[batch.rows]
+                found = [evaluate(name, subject, version[batch.rows], sigma, chosen) for version in every]
+                return {"x0": torch.stack(found).numpy()}
+
+            for batch, arrays in pieces.batches(f"outputs-{number:03d}", n, size, compute, advance, units=len(every)):
+                outputs[name][:, batch.rows] = torch.from_numpy(arrays["x0"])
     return TransformResult(TRANSFORMATIONS, every, clean, outputs, sigma, (dx, dy), box)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import os
 import re
@@ -21,6 +22,9 @@ __all__ = ["atomic_write", "load_npz", "read_floats", "remove_leftovers", "save_
 
 _LEFTOVER = re.compile(r"\.(.+)\.(?:(\d+)-)?[a-z0-9_]{8}\.tmp", re.DOTALL)  # .NAME.PID-RANDOM.tmp, of `atomic_write`
 _cleared: set[Path] = set()  # folders that this process has looked through
+
+SEAL, HEX = b"sha256:", 64  # before the digest of a .npz, and its length
+BLOCK = 1 << 20  # bytes that are hashed at a time
 
 
 @contextlib.contextmanager
@@ -42,7 +46,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise from_os_error(error, f"write {path}") from error
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "w+b") as file:
             hold(file.fileno())
             yield file
             file.flush()
@@ -86,14 +90,23 @@ def remove_leftovers(folder: str | os.PathLike[str], names: Collection[str] | No
 def save_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
     """Write `arrays` to a .npz, whole or not at all; equal arrays give equal bytes.
 
+    The archive's comment, its last bytes, is "sha256:" and the digest of all bytes before the digest, which `load_npz` checks.
+
     Raises:
         EnvironmentFailure: the disk is full or the folder may not be written.
     """
-    with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
-        for name, array in arrays.items():
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, np.asanyarray(array), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue())
+    with atomic_write(path) as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, array in arrays.items():
+                buffer = io.BytesIO()
+                np.lib.format.write_array(buffer, np.asanyarray(array), allow_pickle=False)
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue())
+            archive.comment = SEAL + b"0" * HEX
+        file.flush()
+        end = file.tell() - HEX
+        digest = _digest(file, end)
+        file.seek(end)
+        file.write(digest)
 
 
 def read_floats(path: str | os.PathLike[str], memory_map: bool = False) -> np.ndarray:
@@ -126,13 +139,47 @@ def read_floats(path: str | os.PathLike[str], memory_map: bool = False) -> np.nd
     return array
 
 
-def load_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray] | None:
-    """The arrays of a .npz (no pickles), or None where it is not there or not readable."""
+def load_npz(path: str | os.PathLike[str], sealed: bool = False) -> dict[str, np.ndarray] | None:
+    """The arrays of a .npz (no pickles), or None where it is not there, not readable, or not what was written.
+
+    Args:
+        path: the file.
+        sealed: take only what carries the digest that `save_npz` writes; others' files carry none. One that is there must be right
+            in any case.
+    """
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile, KeyError, EOFError):
+        with open(path, "rb") as file:
+            if not _is_whole(file, sealed):
+                return None
+            with np.load(file, allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+    except MemoryError:
+        raise
+    except Exception:  # any byte may be wrong: zipfile and numpy raise some ten kinds of error
         return None
+
+
+def _is_whole(file: IO[bytes], sealed: bool) -> bool:
+    """Whether the digest at the end of an open file is that of what stands before it; the file is at its beginning then."""
+    size = file.seek(0, os.SEEK_END)
+    end = size - HEX
+    if end < len(SEAL):
+        return False
+    file.seek(end - len(SEAL))
+    seal, digest = file.read(len(SEAL)), file.read(HEX)
+    whole = digest == _digest(file, end) if seal == SEAL else not sealed
+    file.seek(0)
+    return whole
+
+
+def _digest(file: IO[bytes], end: int) -> bytes:
+    """sha256 hex of the first `end` bytes."""
+    hashed, left = hashlib.sha256(), end
+    file.seek(0)
+    while left and (block := file.read(min(left, BLOCK))):
+        hashed.update(block)
+        left -= len(block)
+    return hashed.hexdigest().encode()
 
 
 def _umask() -> int:

@@ -7,21 +7,26 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-__all__ = ["progress"]
+__all__ = ["Progress", "progress"]
+
+Progress = bool | Callable[[int], object] | None
 
 PLAIN_INTERVAL = 10.0  # seconds between lines where stderr is not a terminal
 DELAY = 1.0  # work shorter than this shows nothing
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int, show: bool | None = None) -> Iterator[Callable[..., None]]:
+def progress(description: str, total: int, show: Progress = None) -> Iterator[Callable[..., None]]:
     """Show how far a loop of `total` units has come; yields `advance(n, note="")`, whose note is shown beside.
 
     Args:
         description: what is being done, in a few words.
         total: number of units.
-        show: True or False; None shows it when stderr is a terminal.
+        show: True or False; None shows it when stderr is a terminal; a function is told of the units instead, and nothing is shown.
     """
+    if callable(show):
+        yield _silent(show)
+        return
     if show is None:
         show = sys.stderr.isatty()
     if not show or total <= 0:
@@ -32,6 +37,13 @@ def progress(description: str, total: int, show: bool | None = None) -> Iterator
             yield advance
     else:
         yield _lines(description, total)
+
+
+def _silent(told: Callable[[int], object]) -> Callable[..., None]:
+    def advance(n: int, note: str = "") -> None:
+        told(n)
+
+    return advance
 
 
 @contextlib.contextmanager

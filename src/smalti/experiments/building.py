@@ -14,9 +14,8 @@ from smalti.core.denoiser import Denoiser
 from smalti.core.schedule import edm_sigmas
 from smalti.experiments.costs import Costs, cost_step
 from smalti.experiments.laboratory import Laboratory
-from smalti.experiments.runner import run
 from smalti.experiments.scale import QUICK, Scale
-from smalti.experiments.store import Store
+from smalti.experiments.steps import Store, run
 from smalti.source import Source
 
 __all__ = ["DENOISERS", "build_laboratory", "fitting_window", "short_names"]

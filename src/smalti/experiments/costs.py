@@ -16,7 +16,7 @@ import torch
 
 from smalti.core.denoiser import Denoiser
 from smalti.core.noise import standard_normal
-from smalti.experiments.step import Arrays, Step, Work
+from smalti.experiments.steps import Arrays, Step, Work
 from smalti.source import Source
 
 __all__ = ["Costs", "cost_step"]

@@ -15,9 +15,7 @@ from smalti.core.progress import progress
 from smalti.core.table import Table
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.laboratory import Laboratory
-from smalti.experiments.runner import ordered
-from smalti.experiments.step import Results, Step
-from smalti.experiments.store import Store
+from smalti.experiments.steps import Results, Step, Store, ordered
 from smalti.report.figures import figure_bytes, literal, style
 from smalti.report.html import Drawn, Section, data_uri
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from matplotlib.figure import Figure
 
 from smalti.core.table import Table
-from smalti.experiments.step import Results, Step
+from smalti.experiments.steps import Results, Step
 
 if TYPE_CHECKING:
     from smalti.experiments.laboratory import Laboratory

@@ -6,7 +6,7 @@ run.log              what happened when
 tables/NAME.csv      the numbers of each figure, every digit
 figures/NAME.pdf, .png
 z/forward.npy, z/reverse.npy (each with a .json): the noisy images, for others (`smalti.ZSet.load`)
-results/             the results of steps (`smalti.experiments.store`), from which the same command goes on
+results/             the results of steps (`smalti.experiments.steps`), from which the same command goes on
 """
 
 from __future__ import annotations
@@ -30,10 +30,8 @@ from smalti.experiments.laboratory import Laboratory
 from smalti.experiments.log import Log
 from smalti.experiments.names import check_names
 from smalti.experiments.record import Record
-from smalti.experiments.runner import missing, ordered, run
 from smalti.experiments.scale import Scale
-from smalti.experiments.step import Results, Step
-from smalti.experiments.store import Store
+from smalti.experiments.steps import Results, Step, Store, missing, ordered, run
 from smalti.experiments.writing import write_page
 from smalti.experiments.z_steps import z_set_of
 from smalti.source import Source

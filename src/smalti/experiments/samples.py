@@ -6,7 +6,6 @@ sigmas[0] * noise(seed, j).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +13,9 @@ import torch
 
 from smalti.analysis.identity import identity_of
 from smalti.core.denoiser import Denoiser
+from smalti.core.pieces import Batch
 from smalti.experiments.counts import share_out
-from smalti.experiments.step import Arrays, Step, Work
+from smalti.experiments.steps import Arrays, Step, Work
 from smalti.experiments.wording import label_of, listed
 from smalti.sampling import initial_noise, sample
 
@@ -55,23 +55,19 @@ def sample_step(
     subject = lab.subjects[name] if denoiser is None else denoiser
 
     def compute(work: Work) -> Arrays:
-        parts: list[Mapping[str, np.ndarray]] = []
-        for low in range(0, n, BATCH):
-            high = min(low + BATCH, n)
-            piece = f"{low:07d}-{high:07d}"
-            found = work.pieces.get(piece)
-            if found is None:
-                start = initial_noise(seed, range(low, high), subject.shape, float(sigmas[0]))
-                result = sample(
-                    subject, solver="euler", init=start, sigmas=sigmas, keep_states=low < followed, progress=False
-                )
-                found = {"images": result.images.numpy()}
-                if result.states is not None and result.denoised is not None:
-                    kept = min(high, followed) - low
-                    found |= {"states": result.states[:, :kept].numpy(), "denoised": result.denoised[:, :kept].numpy()}
-                work.pieces.put(piece, found)
-            parts.append(found)
-            work.advance((high - low) / n)
+        def sampled(batch: Batch) -> Arrays:
+            start = initial_noise(seed, batch.numbers, subject.shape, float(sigmas[0]))
+            result = sample(
+                subject, solver="euler", init=start, sigmas=sigmas, keep_states=batch.low < followed, progress=False
+            )
+            found = {"images": result.images.numpy()}
+            if result.states is not None and result.denoised is not None:
+                kept = min(batch.high, followed) - batch.low
+                found |= {"states": result.states[:, :kept].numpy(), "denoised": result.denoised[:, :kept].numpy()}
+            return found
+
+        made = work.pieces.batches("samples", n, BATCH, sampled, lambda done: work.advance(done / n))
+        parts = [arrays for _, arrays in made]
         joined = {
             key: np.concatenate([part[key] for part in parts if key in part], axis)
             for key, axis in (("images", 0), ("states", 1), ("denoised", 1))

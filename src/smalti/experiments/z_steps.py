@@ -16,7 +16,7 @@ from smalti.analysis.reverse import reverse_z
 from smalti.analysis.z_sets import ZSet, check_levels
 from smalti.core.errors import InputError
 from smalti.experiments.laboratory import Laboratory
-from smalti.experiments.step import Arrays, Step, Work
+from smalti.experiments.steps import Arrays, Step, Work
 
 __all__ = ["forward_step", "reverse_count", "reverse_step", "z_set_of"]
 

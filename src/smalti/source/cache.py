@@ -23,7 +23,7 @@ import secrets
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ _LEFT_OVER = re.compile(r"\.tmp-(\d+)-[0-9a-z-]*")
 class Built:
     """A decoded data set: `images` (N, C, H, W), `labels` (N,) int64 or None, and what goes with them.
 
-    `sums` are the checksums of the images, (N,) uint32, where it is kept.
+    `sums` are the checksums of the images, (N,) uint32, where it is kept; `remarks` are warnings that go with it.
     """
 
     images: np.ndarray
@@ -55,6 +55,7 @@ class Built:
     class_names: tuple[str, ...] | None
     skipped: tuple[tuple[str, str], ...]
     sums: np.ndarray | None = None
+    remarks: tuple[str, ...] = ()
 
 
 class Store:
@@ -207,7 +208,7 @@ def through_cache(
             except OSError as error:
                 copy = allocate(built.images.shape, built.images.dtype, f"{what} as one array {built.images.shape}")
                 copy[:] = built.images
-                built = Built(copy, built.labels, built.class_names, built.skipped)
+                built = replace(built, images=copy)
                 store.give_up(error)
         built.images.flags.writeable = False
         return built, None, False
@@ -222,6 +223,7 @@ def _meta(built: Built, what: str) -> dict[str, Any]:
         "dtype": built.images.dtype.str,
         "class_names": built.class_names,
         "skipped": built.skipped,
+        "remarks": built.remarks,
     }
 
 
@@ -265,7 +267,8 @@ def _load(entry: Path) -> Built | None:
             raise ValueError("images.npy was changed")
         names = meta["class_names"]
         skipped = tuple((str(file), str(reason)) for file, reason in meta["skipped"])
-        return Built(images, arrays.get("labels"), None if names is None else tuple(map(str, names)), skipped, sums)
+        names = None if names is None else tuple(map(str, names))
+        return Built(images, arrays.get("labels"), names, skipped, sums, tuple(map(str, meta["remarks"])))
     except PermissionError:
         return None
     except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, RecursionError):

@@ -33,8 +33,8 @@ def blocks(shape: tuple[int, ...], itemsize: int) -> Iterator[slice]:
 def check_images_shape(shape: tuple[int, ...], layout: str = "nchw") -> None:
     """Raise InputError unless `shape` is 4-D with every axis at least 1."""
     axes = ", ".join(layout.upper())
-    if len(shape) != 4:
-        raise InputError(f"images have shape {tuple(shape)}; give a 4-D array ({axes})")
+    if len(shape) != len(layout):
+        raise InputError(f"images have shape {tuple(shape)}; give a {len(layout)}-D array ({axes})")
     if min(shape) < 1:
         raise InputError(f"images have shape {tuple(shape)}; every axis of ({axes}) must be at least 1")
 

@@ -1,33 +1,45 @@
-"""Which images a tree of files has, in order, and their labels: from class folders, or from an EDM dataset.json."""
+"""Which images a tree of files has, in order, and their labels: from class folders, or from an EDM dataset.json.
+
+The rule, the same for a folder and a zip: folders that hold everything are looked through ("data/cats/1.png" is "cats/1.png");
+then, if every image is in a folder, the folders are the classes, in order of name. If those folders are parts of a data set
+(train, test), the folders within them are.
+"""
 
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from smalti.core.errors import InputError
+from smalti.core.errors import InputError, SmaltiError
+from smalti.core.text import printable, shortened
 from smalti.source.decoding import EXTENSIONS
-from smalti.source.trees import Tree, readable
+from smalti.source.parts import choose_part, part_of
+from smalti.source.trees import Tree
 
-__all__ = ["EDM_FILE", "Listing", "is_wanted", "list_images", "other_files"]
+__all__ = ["EDM_FILE", "Listing", "is_image", "is_wanted", "list_images", "other_files"]
 
 EDM_FILE = "dataset.json"
+MAX_EDM = 64 << 20  # bytes; that of ImageNet's 1.3 million images has 40 million
+MAX_BESIDES = 1 << 20  # of what stands in it besides the labels
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Images of a data set: paths in order, (N,) int64 labels and class names (or None), and labels without images."""
+    """Images of a data set: paths in order, (N,) int64 labels and class names (or None), and what else is left out.
+
+    `remarks` are warnings about it.
+    """
 
     files: tuple[str, ...]
     labels: np.ndarray | None
     class_names: tuple[str, ...] | None
     skipped: tuple[tuple[str, str], ...]
+    remarks: tuple[str, ...] = ()
 
 
 def is_image(path: str) -> bool:
@@ -35,88 +47,195 @@ def is_image(path: str) -> bool:
     return path.lower().endswith(EXTENSIONS)
 
 
-def other_files(tree: Tree) -> tuple[tuple[str, str], ...]:
-    """(path, reason) of what is in a tree and is never read."""
-    others = [(path, "not an image file") for path in tree.files if not is_image(path) and path != EDM_FILE]
-    return tuple((readable(path), reason) for path, reason in (*tree.ignored, *others))
-
-
 def is_wanted(path: str) -> bool:
     """Whether a file is read: an image by its extension, or a dataset.json."""
     return is_image(path) or path.split("/")[-1] == EDM_FILE
 
 
-def list_images(tree: Tree, what: str) -> Listing:
+def other_files(tree: Tree) -> tuple[tuple[str, str], ...]:
+    """(path, reason) of what is in a tree and is never read."""
+    others = [(path, "not an image file") for path in tree.files if not is_wanted(path)]
+    return tuple((printable(path), reason) for path, reason in (*tree.ignored, *others))
+
+
+def list_images(tree: Tree, what: str, split: str | None = None) -> Listing:
     """The images of `tree` with their labels.
 
     A dataset.json at the top with a "labels" entry gives the labels (no class names), or none where that is null.
-    Without it the top-level folders are classes, in order of name, when every image is in one; else there are no
-    labels.
+
+    Args:
+        tree: the files.
+        what: the data set, for messages.
+        split: the images of this part only, where the folders are parts.
 
     Raises:
-        InputError: no images; a damaged dataset.json; an image that it gives no label to.
+        InputError: no images; a damaged dataset.json, or one that labels an image twice or not at all; no such part.
     """
     images = tuple(path for path in tree.files if is_image(path))
-    edm = _edm_labels(tree, what) if EDM_FILE in tree.files else _MISSING
-    skipped = [(EDM_FILE, "not an EDM data set's")] if EDM_FILE in tree.files and edm is _MISSING else []
     if not images:
         raise InputError(f"there are no images in {what}; accepted are {' '.join(EXTENSIONS)}")
-    labels: np.ndarray | None = None
-    names: tuple[str, ...] | None = None
-    if edm is _MISSING:
-        if all("/" in path for path in images):
-            classes = [path.split("/", 1)[0] for path in images]
-            numbers = {name: number for number, name in enumerate(sorted(set(classes)))}
-            labels = np.array([numbers[name] for name in classes], np.int64)
-            names = tuple(readable(name) for name in numbers)
-    elif edm is not None:
-        unlabelled = [path for path in images if path not in edm]
-        if unlabelled:
-            more = f" (and {len(unlabelled) - 1} more)" if len(unlabelled) > 1 else ""
-            raise InputError(
-                f"{what}: {EDM_FILE} has no label for {readable(unlabelled[0])}{more}; add it or remove the image"
+    top, parts = _top(images, tree.files)
+    edm_file = top + EDM_FILE
+    edm = _edm_labels(tree, edm_file, what) if edm_file in tree.files else _MISSING
+    unread = [path for path in tree.files if path.split("/")[-1] == EDM_FILE and (path != edm_file or edm is _MISSING)]
+    skipped = [(printable(path), "not an EDM data set's") for path in unread]
+    if edm is not _MISSING:
+        if split is not None:
+            raise InputError(f"{what} is an EDM data set, which has no parts; leave the split out")
+        labels, missing = (None, []) if edm is None else _labelled(images, edm, top, what)
+        return Listing(images, labels, None, (*skipped, *missing))
+    if split is not None and not parts:
+        raise InputError(f"{what} has no folders train, test or validation to choose from; leave the split out")
+    remarks: tuple[str, ...] = ()
+    if parts:
+        of = {path: part_of(path[len(top) :].split("/", 1)[0]) for path in images}
+        counts = {part: list(of.values()).count(part) for part in dict.fromkeys(of.values()) if part is not None}
+        if split is not None:
+            wanted = choose_part(counts, split, what)
+            images = tuple(path for path in images if of[path] == wanted)
+        elif len(counts) > 1:
+            said = ", ".join(f"{part} ({count})" for part, count in counts.items())
+            best = "train" if "train" in counts else next(iter(counts))
+            remarks = (
+                f"{what} has the parts {said}, and all their images are taken; "
+                f"split={best!r} (--split {best}) takes one part",
             )
-        labels = np.array([edm[path] for path in images], np.int64)
-        present = set(images)
-        skipped += [(path, f"labelled in {EDM_FILE} but not there") for path in edm if path not in present]
-    return Listing(images, labels, names, tuple((readable(path), reason) for path, reason in skipped))
+    below = [path[len(top) :].split("/") for path in images]
+    level = 1 if parts else 0
+    if not all(len(names) > level + 1 for names in below):
+        return Listing(images, None, None, tuple(skipped), remarks)
+    classes = [names[level] for names in below]
+    numbers = {name: number for number, name in enumerate(sorted(set(classes)))}
+    labels = np.array([numbers[name] for name in classes], np.int64)
+    return Listing(images, labels, tuple(printable(name) for name in numbers), tuple(skipped), remarks)
+
+
+def _top(images: tuple[str, ...], files: tuple[str, ...]) -> tuple[str, bool]:
+    """The folders that hold everything ("data/"), and whether the folders in them are parts of a data set."""
+    top = ""
+    there = set(files)
+    while True:
+        names = [path[len(top) :].split("/") for path in images]
+        if top + EDM_FILE in there or not all(len(parts) > 1 for parts in names):
+            return top, False
+        first = {parts[0] for parts in names}
+        if all(part_of(name) is not None for name in first) and (len(first) > 1 or all(len(p) > 2 for p in names)):
+            return top, True
+        deeper = f"{top}{names[0][0]}/"
+        if len(first) > 1 or not (all(len(parts) > 2 for parts in names) or deeper + EDM_FILE in there):
+            return top, False
+        top = deeper
 
 
 _MISSING: Any = object()
 
 
-def _edm_labels(tree: Tree, what: str) -> dict[str, int] | None:
+def _labelled(
+    images: tuple[str, ...], edm: Mapping[str, int], top: str, what: str
+) -> tuple[np.ndarray, list[tuple[str, str]]]:
+    """The labels of the images, and those that are not of any."""
+    unlabelled = [path for path in images if path[len(top) :] not in edm]
+    if unlabelled:
+        more = f" (and {len(unlabelled) - 1} more)" if len(unlabelled) > 1 else ""
+        raise InputError(
+            f"{what}: {EDM_FILE} has no label for {printable(unlabelled[0])}{more}; add it or remove the image"
+        )
+    present = {path[len(top) :] for path in images}
+    missing = [(printable(path), f"labelled in {EDM_FILE} but not there") for path in edm if path not in present]
+    return np.array([edm[path[len(top) :]] for path in images], np.int64), missing
+
+
+def _edm_labels(tree: Tree, file: str, what: str) -> dict[str, int] | None:
     """Label by path; None for an unlabelled set; _MISSING for a dataset.json of another kind."""
+    if tree.size(file) > MAX_EDM:
+        raise InputError(f"{what}: {EDM_FILE} claims {tree.size(file)} bytes, more than the limit of {MAX_EDM}")
     try:
-        content = json.loads(tree.read(EDM_FILE))
-    except (
-        OSError,
-        ValueError,
-        RecursionError,
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,
-    ) as error:
-        raise InputError(f"{what}: {EDM_FILE} is not readable JSON ({error}); repair or remove it") from error
-    if not isinstance(content, dict) or "labels" not in content:
+        return _parsed(tree.read(file).decode("utf-8"), what)
+    except SmaltiError:
+        raise
+    except Exception as error:  # of zips, disks and JSON
+        reason = shortened(printable(" ".join(str(error).split())))
+        raise InputError(f"{what}: {EDM_FILE} is not readable JSON ({reason}); repair or remove it") from error
+
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_ENTRY = re.compile(r'[ \t\r\n]*\[\s*"([^"\\\x00-\x1f]*)"\s*,\s*(\d{1,18})\s*\]\s*([,\]])')
+
+
+def _parsed(text: str, what: str) -> dict[str, int] | None:
+    """The labels of a dataset.json; they are read one by one, so that memory is bounded by what is kept of them."""
+    at = _after_space(text, 0)
+    if text[at : at + 1] != "{":
+        _value(text, at)
         return _MISSING
-    labels = content["labels"]
-    if labels is None:
-        return None
-    wrong = f'{what}: "labels" in {EDM_FILE} must be null or a list of [path, class] with integer classes from 0'
-    if not isinstance(labels, list):
-        raise InputError(f"{wrong}, not {type(labels).__name__}")
-    result: dict[str, int] = {}
-    for entry in labels:
-        if not _is_label(entry):
-            raise InputError(f"{wrong}; found {json.dumps(entry)[:80]}")
-        result[entry[0]] = entry[1]
+    at = _after_space(text, at + 1)
+    result: Any = _MISSING
+    while text[at : at + 1] != "}":
+        key, at = _value(text, at)
+        at = _after_space(text, at)
+        if not isinstance(key, str) or text[at : at + 1] != ":":
+            raise ValueError(f"a key without a value at {at}")
+        at = _after_space(text, at + 1)
+        if key == "labels" and text[at : at + 1] == "[":
+            result, at = _entries(text, at + 1, what)
+        else:
+            value, at = _value(text, at)
+            if key == "labels" and value is not None:
+                raise InputError(f"{_wrong(what)}, not {type(value).__name__}")
+            result = None if key == "labels" else result
+        at = _after_space(text, at)
+        if text[at : at + 1] == ",":
+            at = _after_space(text, at + 1)
+        elif text[at : at + 1] != "}":
+            raise ValueError(f"a comma or the end was expected at {at}")
     return result
 
 
+def _entries(text: str, at: int, what: str) -> tuple[dict[str, int], int]:
+    """Label by path of the list that starts there, and where it ends."""
+    result: dict[str, int] = {}
+    at = _after_space(text, at)
+    if text[at : at + 1] == "]":
+        return result, at + 1
+    while True:
+        found = _ENTRY.match(text, at)
+        if found is not None:
+            path, label, end, at = found[1], int(found[2]), found[3], found.end()
+        else:  # with escapes in the path, or wrong
+            entry, at = _value(text, _after_space(text, at))
+            if not _is_label(entry):
+                raise InputError(f"{_wrong(what)}; found {shortened(json.dumps(entry))}")
+            (path, label), at = entry, _after_space(text, at)
+            end, at = text[at : at + 1], at + 1
+        if result.setdefault(path, label) != label:
+            raise InputError(
+                f"{what}: {EDM_FILE} puts {shortened(printable(path))} into two classes, {result[path]} and {label}; "
+                "keep one"
+            )
+        if end == "]":
+            return result, at
+        if end != ",":
+            raise ValueError(f"a comma or the end of the labels was expected at {at}")
+
+
 def _is_label(entry: Any) -> bool:
-    if not isinstance(entry, Sequence) or isinstance(entry, str) or len(entry) != 2:
+    if not isinstance(entry, list) or len(entry) != 2:
         return False
     path, label = entry
-    return isinstance(path, str) and isinstance(label, int) and not isinstance(label, bool) and 0 <= label < 2**63
+    return isinstance(path, str) and type(label) is int and 0 <= label < 2**63
+
+
+def _after_space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    assert found is not None
+    return found.end()
+
+
+def _value(text: str, at: int) -> tuple[Any, int]:
+    """The JSON value that starts there, which must be short, and where it ends."""
+    value, length = json.JSONDecoder().raw_decode(text[at : at + MAX_BESIDES])
+    return value, at + length
+
+
+def _wrong(what: str) -> str:
+    return f'{what}: "labels" in {EDM_FILE} must be null or a list of [path, class] with integer classes from 0'

@@ -1,36 +1,42 @@
-"""From a path or a name to a data set: which reader it belongs to."""
+"""From a path or a name to a data set: the table of the readers, and which of them a path belongs to."""
 
 from __future__ import annotations
 
 import difflib
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from smalti.core.errors import InputError, from_os_error
+from smalti.core.text import printable, shortened
 from smalti.source.checks import check_resolution
+from smalti.source.conventions import check_layout_name
 from smalti.source.decoding import EXTENSIONS
-from smalti.source.formats.arrays import open_npy, open_npz
-from smalti.source.formats.cifar import is_cifar_folder, open_cifar
+from smalti.source.format import HEAD_BYTES, Format, Request
+from smalti.source.formats.cifar import CIFAR
 from smalti.source.formats.digits import DIGITS, open_digits
-from smalti.source.formats.image_files import open_folder, open_image_zip
+from smalti.source.formats.image_files import FOLDER, ZIP
+from smalti.source.formats.numpy_arrays import NPY, NPZ
 from smalti.source.stored import Stored
 
-__all__ = ["ACCEPTED", "open_stored"]
+__all__ = ["FORMATS", "open_stored"]
 
-ACCEPTED = (
-    "a folder or .zip of images (class folders, or an EDM dataset.json), a .npy or .npz array, the CIFAR-10 python "
-    "archive "
-    "(cifar-10-python.tar.gz) or its folder, or the name digits"
-)
+FORMATS: tuple[Format, ...] = (NPY, NPZ, CIFAR, ZIP, FOLDER)  # the first that matches reads
 NAMES = (DIGITS,)
-TARS = (".tar.gz", ".tgz", ".tar")
+
+
+def accepted() -> str:
+    """What is accepted, for messages."""
+    return f"{', '.join(reader.accepts for reader in reversed(FORMATS))}, or the name digits"
 
 
 def open_stored(
-    path_or_name: str | os.PathLike[str],
+    given: Any,
     resolution: int | Sequence[int] | None = None,
-    layout: str = "nchw",
+    layout: str | None = None,
+    split: str | None = None,
     skip_bad: bool = False,
     progress: bool | None = None,
 ) -> Stored:
@@ -43,54 +49,79 @@ def open_stored(
         EnvironmentFailure: it cannot be read, or there is no room for it.
     """
     size = check_resolution(resolution)
-    if layout not in ("nchw", "nhwc"):
-        raise InputError(f"layout must be nchw or nhwc, not {layout!r}")
-    if not isinstance(path_or_name, (str, os.PathLike)):
-        raise InputError(f"a source is opened by a path or a name, not {type(path_or_name).__name__}")
-    if not os.fspath(path_or_name) or "\0" in str(path_or_name):
-        raise InputError(
-            "the path of the data set is empty" if not str(path_or_name) else "the path has a NUL character"
-        )
-    path = Path(os.path.expanduser(path_or_name))
-    try:
-        path.stat()
-    except OSError as error:
-        if str(path_or_name) not in NAMES:
-            raise _missing(path, error) from error
-        _only_arrays_have_a_layout(layout, DIGITS)
-        return open_digits(size)
-    lower = path.name.lower()
-    if path.is_file() and lower.endswith((".npy", ".npz")):
-        return (open_npy if lower.endswith(".npy") else open_npz)(path, layout, size, progress)
-    _only_arrays_have_a_layout(layout, str(path))
-    if path.is_dir():
-        return (
-            open_cifar(path, size, progress) if is_cifar_folder(path) else open_folder(path, size, skip_bad, progress)
-        )
-    if path.is_file() and lower.endswith(".zip"):
-        return open_image_zip(path, size, skip_bad, progress)
-    if path.is_file() and lower.endswith(TARS):
-        return open_cifar(path, size, progress)
-    one = (
-        "is a single image; give the folder it is in. Accepted:" if lower.endswith(EXTENSIONS) else "is not a data set:"
-    )
-    raise InputError(f"{path} {one} {ACCEPTED}")
+    check_layout_name(layout)
+    if split is not None and not isinstance(split, str):
+        raise InputError(f"split must be the name of a part of the data, such as 'train', not {split!r}")
+    several = isinstance(given, (list, tuple))
+    paths = [_path(item) for item in given] if several else [_path(given)]
+    if not paths:
+        raise InputError("there is no path to open in an empty list")
+    heads: list[bytes | None] = []
+    for path in paths:
+        try:
+            info = path.stat()
+            if not stat.S_ISDIR(info.st_mode) and not stat.S_ISREG(info.st_mode):
+                raise InputError(f"{_shown(path)} is neither a file nor a folder; give one of those")
+            heads.append(_head(path) if stat.S_ISREG(info.st_mode) else None)
+        except OSError as error:
+            if several or str(given) not in NAMES:
+                raise _missing(path, error) from error
+            _refuse_options(DIGITS, layout=layout, split=split)
+            return open_digits(size)
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{_shown(path)} is no path ({error}); check it") from error
+    found = [next((f for f in FORMATS if f.matches(path, head)), None) for path, head in zip(paths, heads, strict=True)]
+    for path, reader in zip(paths, found, strict=True):
+        if reader is None:
+            single = path.name.lower().endswith(EXTENSIONS)
+            one = "is a single image; give the folder it is in. Accepted:" if single else "is not a data set:"
+            raise InputError(f"{_shown(path)} {one} {accepted()}")
+    reader = found[0]
+    assert reader is not None
+    if len(paths) > 1 and (len(set(found)) > 1 or not reader.shards):
+        kinds = ", ".join(dict.fromkeys(other.name for other in found if other is not None))
+        joined = ", ".join(other.name for other in FORMATS if other.shards)
+        raise InputError(f"several files are one data set only where all are {joined}; these are {kinds}")
+    _refuse_options(str(paths[0]), layout=None if reader.layouts else layout, split=None if reader.splits else split)
+    return reader.open(Request(tuple(paths), size, layout, split, bool(skip_bad), progress))
 
 
-def _only_arrays_have_a_layout(layout: str, what: str) -> None:
-    if layout != "nchw":
-        raise InputError(f"{what} has no layout to choose: --layout nhwc is for .npy and .npz files; leave it out")
+def _path(given: Any) -> Path:
+    if not isinstance(given, (str, os.PathLike)) or not isinstance(os.fspath(given), str):
+        raise InputError(f"a source is opened by a path or a name, not {type(given).__name__}")
+    if not os.fspath(given) or "\0" in str(given):
+        raise InputError("the path of the data set is empty" if not str(given) else "the path has a NUL character")
+    return Path(os.path.expanduser(given))
+
+
+def _shown(path: Path) -> str:
+    return shortened(printable(str(path)), 200)
+
+
+def _head(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(HEAD_BYTES)
+
+
+def _refuse_options(what: str, layout: str | None, split: str | None) -> None:
+    """Raise InputError for options that this data set does not take."""
+    if layout not in (None, "nchw"):
+        raise InputError(f"{what} has no layout to choose: --layout {layout} is for arrays; leave it out")
+    if split is not None:
+        raise InputError(f"{what} has no parts to choose from; leave --split out")
 
 
 def _missing(path: Path, error: OSError) -> Exception:
-    if isinstance(error, PermissionError):
-        return from_os_error(error, f"read {path}")
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return from_os_error(error, f"read {_shown(path)}")
     try:
         beside = sorted(os.listdir(path.parent))[:10000]
     except OSError:
         beside = []
-    near = difflib.get_close_matches(path.name, [*NAMES, *beside], 1)
+    near = difflib.get_close_matches(path.name[:200], [*NAMES, *beside], 1)
     if not near:
-        return InputError(f"there is no {path}; accepted: {ACCEPTED}")
+        return InputError(f"there is no {_shown(path)}; accepted: {accepted()}")
     hint = near[0] if near[0] in NAMES else str(path.parent / near[0])
-    return InputError(f"there is no {path}; did you mean {hint}?")
+    return InputError(f"there is no {_shown(path)}; did you mean {printable(hint)}?")

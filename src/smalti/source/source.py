@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ import torch
 
 from smalti.core.errors import EnvironmentFailure, InputError
 from smalti.source.cache import forget
-from smalti.source.checks import blocks, check_dtype, check_finite, check_images_shape, check_labels_array
+from smalti.source.checks import blocks, check_finite, check_labels_array
 from smalti.source.content import damaged_image, fingerprint
-from smalti.source.conventions import beyond_the_scale, scale_warning
+from smalti.source.conventions import check_layout, in_nchw, scale_doubt
 from smalti.source.indexing import class_indices, limit_indices, to_indexer
 from smalti.source.memory import allocate
 from smalti.source.opening import open_stored
@@ -32,10 +32,12 @@ class Source:
     Args:
         images: (N, C, H, W) uint8, or finite floats in the working scale (other floats become float32); a NumPy array,
             also memory-mapped, or a torch tensor. C-contiguous uint8 and float32 are used as they are, never copied.
+            What looks like another layout is refused, what looks like another scale warned of.
         labels: (N,) integer classes numbered from 0, or None.
         hflip: count the horizontal flip of every image in. A flip is a symmetry, not an image: len() does not change.
         class_names: one name a class, in the order of their numbers, or None.
         name: short name, shown by repr.
+        layout: order of the axes: "nchw" (said, it is not doubted), "nhwc", "hwcn" or, of grey images, "nhw".
 
     Attributes:
         images: the stored array, (N, C, H, W) uint8 or float32, C-contiguous; read-only where it was opened from a
@@ -59,15 +61,23 @@ class Source:
         *,
         class_names: Sequence[str] | None = None,
         name: str | None = None,
+        layout: str | None = None,
     ) -> None:
         array = _to_numpy(images, "images")
-        check_images_shape(array.shape)
-        check_dtype(array.dtype)
+        check_layout(array.shape, array.dtype, layout, "images")
+        array = in_nchw(array, layout)
         dtype = np.uint8 if array.dtype == np.uint8 else np.float32
         with np.errstate(over="ignore"):  # what overflows is refused as infinite
             array = array if array.dtype == dtype and array.flags.c_contiguous else np.ascontiguousarray(array, dtype)
         check_finite(array)
         self._set(array, None if labels is None else _labels(labels, len(array)), hflip, class_names, name)
+        self._warn_of_scale("images" if name is None else name)
+
+    def _warn_of_scale(self, what: str) -> None:
+        """Warn whoever called the method that calls this, if the scale is odd."""
+        doubt = scale_doubt(self.images)
+        if doubt is not None:
+            warnings.warn(f"{what}: {doubt}", stacklevel=3)
 
     def _set(
         self,
@@ -98,40 +108,44 @@ class Source:
     @classmethod
     def open(
         cls,
-        path_or_name: str | os.PathLike[str],
+        path_or_name: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         hflip: bool = False,
         classes: str | int | Iterable[str | int] | None = None,
         limit: int | None = None,
         resolution: int | Sequence[int] | None = None,
         *,
-        layout: str = "nchw",
+        layout: str | None = None,
+        split: str | None = None,
         skip_bad: bool = False,
         progress: bool | None = None,
     ) -> Source:
         """Open a data set; what had to be decoded comes from the cache the next time.
 
-        Accepted are a folder or .zip of images (its top-level folders are classes when all images are in one), an EDM
-        data set (dataset.json), a .npy or .npz array, the CIFAR-10 python archive or its folder (training batches
-        only), and the name "digits" for the embedded 8 x 8 digits. What exists as a path is a path; only what does not
-        is a name. Float images far outside the working scale are warned of.
+        Accepted are a folder or .zip of images (its top-level folders are classes when all images are in one, and parts
+        if they are called train and test), an EDM data set (dataset.json), arrays in .npy and .npz, the files of the
+        data sets that smalti/source/opening.py lists, and the name "digits" for the embedded 8 x 8 digits. What exists
+        as a path is a path; only what does not is a name. Odd scales and mixed parts are warned of.
 
         Args:
-            path_or_name: the data set.
+            path_or_name: the data set; a list of files (shards) is one data set, where the format has shards.
             hflip: count horizontal flips in.
             classes: keep these classes only: names or numbers, a list or one. Numbers and names of classes stay what
                 they are.
             limit: keep this many images, evenly spaced in order, floor(i N / limit), after `classes`; all where it is
                 >= N.
             resolution: bring the images to this size, one side or (H, W): centre crop, then area resize.
-            layout: "nchw", or "nhwc" for .npy and .npz arrays of shape (N, H, W, C).
+            layout: order of the axes of arrays: "nchw", "nhwc", "hwcn" or "nhw"; None is "nchw", and refuses what looks
+                like another.
+            split: the part of a data set that has parts: "train", "test", "validation". Without it published sets give
+                their training images, and folders everything.
             skip_bad: leave images that cannot be decoded out, instead of refusing; `skipped` lists them.
             progress: show it; None does on a terminal.
 
         Raises:
-            InputError: no such data set, class or layout; damaged or hostile files; images of several sizes.
+            InputError: no such data set, class, layout or part; damaged or hostile files; images of several sizes.
             EnvironmentFailure: it cannot be read, or there is no room for it.
         """
-        stored = open_stored(path_or_name, resolution, layout, skip_bad, progress)
+        stored = open_stored(path_or_name, resolution, layout, split, skip_bad, progress)
         source = cls.__new__(cls)._set(
             stored.images,
             stored.labels,
@@ -146,13 +160,22 @@ class Source:
             source = source.subset(class_indices(source.labels, source.class_names, classes))
         chosen = None if limit is None else limit_indices(len(source), limit)
         source = source if chosen is None else source.subset(chosen)
-        if beyond_the_scale(source.images):
-            low, high = source.stored_range()
-            warnings.warn(scale_warning(str(path_or_name), float(low.min()), float(high.max())), stacklevel=2)
+        for remark in stored.remarks:
+            warnings.warn(remark, stacklevel=2)
+        source._warn_of_scale(str(path_or_name))
         return source
 
     def __len__(self) -> int:
         return int(self.images.shape[0])
+
+    def __getitem__(self, index: Any) -> torch.Tensor:
+        """Images in the working scale: (C, H, W) for one integer, else (n, C, H, W); see `working`."""
+        images = self.working(index)
+        return images[0] if np.ndim(index) == 0 and not isinstance(index, slice) and index is not None else images
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        """The images, (C, H, W) each, in the working scale."""
+        return (self[number] for number in range(len(self)))
 
     @property
     def shape(self) -> tuple[int, int, int]:

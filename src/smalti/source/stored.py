@@ -15,7 +15,7 @@ class Origin:
 
     Attributes:
         path: what was opened.
-        format: "digits", "folder", "zip", "npy", "npz" or "cifar".
+        format: name of the reader, as "folder", "zip", "npy".
         rule: how its images became the array, in words.
         cache: folder of the cached array; None where it is not cached.
         hit: whether that folder was there before this opening.
@@ -40,6 +40,7 @@ class Stored:
         name: short name of the data set.
         origin: where it came from.
         sums: checksum of every image as it was when it was cached, (N,) uint32, or None where it is not cached.
+        remarks: what is worth a warning.
     """
 
     images: np.ndarray
@@ -49,3 +50,4 @@ class Stored:
     name: str
     origin: Origin
     sums: np.ndarray | None = None
+    remarks: tuple[str, ...] = ()

@@ -10,15 +10,26 @@ import re
 import stat
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smalti.core.errors import InputError, from_os_error
+from smalti.core.errors import InputError, SmaltiError, from_os_error
+from smalti.core.text import printable
 
-__all__ = ["Tree", "central_directory_hash", "check_member", "folder_tree", "open_zip", "readable", "zip_tree"]
+__all__ = [
+    "Tree",
+    "central_directory_hash",
+    "check_member",
+    "folder_tree",
+    "open_zip",
+    "zip_errors",
+    "zip_identity",
+    "zip_tree",
+]
 
 MAX_MEMBER = 256 << 20  # bytes of one image file, or dataset.json
 MAX_RATIO = 200  # of compression, for files of more than a mebibyte: images do not compress like that, bombs do
@@ -37,18 +48,14 @@ class Tree:
     Attributes:
         files: relative paths ("cat/1.png"), sorted; hidden files and __MACOSX left out.
         read: bytes of a file, by relative path; may be called from several threads.
+        size: how many those are (are claimed to be), by relative path.
         ignored: (path, reason) of what is there but is no regular file.
     """
 
     files: tuple[str, ...]
     read: Callable[[str], bytes]
+    size: Callable[[str], int]
     ignored: tuple[tuple[str, str], ...] = ()
-
-
-def readable(name: str) -> str:
-    """`name` as text that can be printed: undecodable bytes and control characters replaced."""
-    text = name.encode("utf-8", "replace").decode("utf-8")
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _hidden(path: str) -> bool:
@@ -66,7 +73,7 @@ def folder_tree(folder: Path, wanted: Callable[[str], bool]) -> tuple[Tree, dict
     try:
         _walk(folder, "", (), found, ignored)
     except OSError as error:
-        raise from_os_error(error, f"read {folder}") from error
+        raise from_os_error(error, f"read {printable(os.fsdecode(error.filename or folder))}") from error
     found.sort(key=lambda item: item[0])
     digest = hashlib.sha256()
     for path, info in found:
@@ -82,7 +89,7 @@ def folder_tree(folder: Path, wanted: Callable[[str], bool]) -> tuple[Tree, dict
             raise ValueError(f"{sizes[path]} bytes are more than the limit of {MAX_MEMBER}")
         return (folder / path).read_bytes()
 
-    return Tree(tuple(sizes), read, tuple(sorted(ignored))), identity
+    return Tree(tuple(sizes), read, sizes.__getitem__, tuple(sorted(ignored))), identity
 
 
 def _walk(
@@ -142,7 +149,7 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
 
 def check_member(info: zipfile.ZipInfo, archive: Path, limit: int | None = MAX_MEMBER) -> None:
     """Raise InputError for a member that is encrypted, oddly compressed, larger than `limit` or a bomb."""
-    name = readable(info.filename)
+    name = printable(info.filename)
     if info.flag_bits & 1:
         raise InputError(f"{archive} is encrypted ({name}); decrypt it first")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -157,12 +164,12 @@ def check_member(info: zipfile.ZipInfo, archive: Path, limit: int | None = MAX_M
 
 
 def zip_tree(archive: zipfile.ZipFile, path: Path, wanted: Callable[[str], bool]) -> Tree:
-    """The files of a zip; a single folder at the top that holds all the wanted ones is stripped.
+    """The files of a zip.
 
     Args:
         archive: open; it must stay open while the tree is read.
         path: where it is, for messages.
-        wanted: whether a relative path will be read: only these decide what is stripped, and are checked for size.
+        wanted: whether a relative path will be read: only these are checked for size.
 
     Raises:
         InputError: a path that leaves the archive (absolute, "..", a drive letter); a member that `check_member`
@@ -173,7 +180,7 @@ def zip_tree(archive: zipfile.ZipFile, path: Path, wanted: Callable[[str], bool]
     for info in archive.infolist():
         name = info.filename.replace("\\", "/")
         if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in name.split("/"):
-            raise InputError(f"{path} is refused: the member {readable(info.filename)!r} leaves the archive")
+            raise InputError(f"{path} is refused: the member {printable(info.filename)!r} leaves the archive")
         name = posixpath.normpath(name)
         if info.is_dir() or _hidden(name):
             continue
@@ -186,12 +193,42 @@ def zip_tree(archive: zipfile.ZipFile, path: Path, wanted: Callable[[str], bool]
         if name in members:
             ignored.append((name, "another member has the same name; the last one counts"))
         members[name] = info
-    tops = {name.split("/", 1)[0] if "/" in name else "" for name in members if wanted(name)}
-    if len(tops) == 1 and "" not in tops:
-        top = f"{tops.pop()}/"
-        members = {name.removeprefix(top): info for name, info in members.items()}
-        ignored = [(name.removeprefix(top), reason) for name, reason in ignored]
-    return Tree(tuple(sorted(members)), lambda name: archive.read(members[name]), tuple(ignored))
+    return Tree(
+        tuple(sorted(members)),
+        lambda name: archive.read(members[name]),
+        lambda name: members[name].file_size,
+        tuple(ignored),
+    )
+
+
+@contextmanager
+def zip_errors(path: Path) -> Iterator[None]:
+    """What reading a member of a damaged or odd zip raises, as one InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (
+        *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError),
+        *(OverflowError, UnicodeError),
+    ) as error:
+        if isinstance(error, SmaltiError):
+            raise
+        raise InputError(f"{path} is damaged ({' '.join(str(error).split())[:120]}); fetch or save it again") from error
+
+
+def zip_identity(path: Path) -> dict[str, Any]:
+    """What a zip is, for the key of what was decoded from it: its size, time and directory.
+
+    Raises:
+        SmaltiError: it cannot be read, or is no zip.
+    """
+    try:
+        info = path.stat()
+    except OSError as error:
+        raise from_os_error(error, f"read {path}") from error
+    directory = central_directory_hash(path)
+    return {"kind": "zip", "size": info.st_size, "time": info.st_mtime_ns, "directory": directory}
 
 
 def central_directory_hash(path: Path) -> str:

@@ -11,8 +11,7 @@ from smalti import Optimal
 from smalti.analysis.draws import forward_batch
 from smalti.denoisers import PSPCSquare
 from smalti.experiments.exhibits.composite import HowACompositeIsMade, _tiling
-from smalti.experiments.runner import run
-from smalti.experiments.store import Store
+from smalti.experiments.steps import Store, run
 
 
 @pytest.fixture(scope="module")

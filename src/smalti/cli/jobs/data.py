@@ -22,7 +22,7 @@ class DataOptions:
         classes: comma separated, or None for all.
         limit: at most so many images, or None.
         resolution: "32" or "32x48" (height x width), or None.
-        layout: "nchw" or "nhwc".
+        layout: "nchw" (also where none was typed), "nhwc", "hwcn" or "nhw".
         skip_bad: leave unreadable images out.
     """
 
@@ -47,7 +47,7 @@ def open_source(options: DataOptions) -> Source:
         classes=_names(options.classes),
         limit=options.limit,
         resolution=parse_resolution(options.resolution),
-        layout=options.layout,
+        layout=None if options.layout == "nchw" else options.layout,  # the default: what looks like another is refused
         skip_bad=options.skip_bad,
         progress=True,
     )

@@ -24,7 +24,7 @@ from smalti.core.table import Table
 from smalti.denoisers import PSPCFlex, PSPCSquare
 from smalti.engine.windows import Crops
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
-from smalti.experiments.step import Arrays, Results, Step, Work
+from smalti.experiments.steps import Arrays, Results, Step, Work
 from smalti.experiments.wording import label_of, runs, significant
 from smalti.report.composite_figure import CompositeParts, composite_figure, masks_figure
 from smalti.report.grids import broken
@@ -139,8 +139,7 @@ def _composite_step(lab: Laboratory) -> Step:
         }
 
     seconds = 0.3 + 2e-6 * len(lab.source) * math.prod(lab.source.shape) / 8
-    version = 2 if SQUARE in lab.limited else 1  # the first took the matches of a limited denoiser from all images
-    return Step("composite/square", compute, parameters, seconds=seconds, version=version)
+    return Step("composite/square", compute, parameters, seconds=seconds)
 
 
 def _tiling(anchors: np.ndarray, size: tuple[int, ...], side: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from smalti.experiments.budget import count_within, seconds_each
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.laboratory import Laboratory
 from smalti.experiments.readings import with_interval
-from smalti.experiments.step import Arrays, Results, Step, Work
+from smalti.experiments.steps import Arrays, Results, Step, Work
 from smalti.experiments.wording import BANDS, listed, runs, significant
 from smalti.report.curves import agreement_figure, error_figure
 from smalti.report.image_grid import image_grid

@@ -19,7 +19,7 @@ from smalti.experiments.budget import seconds_each
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.laboratory import Laboratory
 from smalti.experiments.readings import level
-from smalti.experiments.step import Arrays, Results, Step, Work
+from smalti.experiments.steps import Arrays, Results, Step, Work
 from smalti.experiments.wording import listed, significant
 from smalti.experiments.z_steps import reverse_step
 from smalti.metrics import mse

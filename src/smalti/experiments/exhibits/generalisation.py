@@ -31,13 +31,14 @@ from smalti.analysis.intervals import TELLING, Bootstrap
 from smalti.analysis.shares import share_interval
 from smalti.analysis.subjects import evaluate
 from smalti.core.denoiser import Denoiser
+from smalti.core.pieces import Batch
 from smalti.core.table import Table
 from smalti.denoisers import Optimal
 from smalti.engine.neighbours import nearest
 from smalti.experiments.counts import share_out
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.samples import sample_counts, sample_step
-from smalti.experiments.step import Arrays, Results, Step, Work
+from smalti.experiments.steps import Arrays, Results, Step, Work
 from smalti.experiments.wording import BANDS, significant
 from smalti.metrics import distance_ratio
 from smalti.report.figures import Look, colour_of
@@ -162,15 +163,16 @@ def _outputs_step(lab: Laboratory, name: str, denoiser: Denoiser, n: int) -> Ste
 
     def compute(work: Work) -> Arrays:
         z = forward_z(images, sigmas, n, seed).z
-        levels = []
-        for level, sigma in enumerate(sigmas.tolist()):
-            found = work.pieces.get(f"{level:04d}")
-            if found is None:
-                parts = [evaluate(name, denoiser, part, sigma).float() for part in z[level].split(BATCH)]
-                found = {"x0": torch.cat(parts).numpy()}
-                work.pieces.put(f"{level:04d}", found)
-            levels.append(found["x0"])
-            work.advance(1 / len(sigmas))
+        levels: list[np.ndarray] = []
+        for every, sigma in zip(z, sigmas.tolist(), strict=True):
+
+            def outputs(batch: Batch, every: torch.Tensor = every, sigma: float = sigma) -> Arrays:
+                return {"x0": evaluate(name, denoiser, every[batch.rows], sigma).float().numpy()}
+
+            made = work.pieces.batches(
+                f"{len(levels):04d}", n, BATCH, outputs, lambda done: work.advance(done / (n * len(sigmas)))
+            )
+            levels.append(np.concatenate([arrays["x0"] for _, arrays in made]))
         return {"x0": np.stack(levels)}
 
     parameters = {

@@ -32,7 +32,7 @@ from smalti.experiments.budget import count_within
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.laboratory import Laboratory
 from smalti.experiments.readings import level, with_interval
-from smalti.experiments.step import Arrays, Results, Step, Work
+from smalti.experiments.steps import Arrays, Results, Step, Work
 from smalti.experiments.wording import BANDS, runs
 from smalti.report.patch_plots import patch_errors_figure, sides_chosen_figure
 
@@ -123,7 +123,7 @@ def _step(lab: Laboratory, process: Process, target: str, seconds: float) -> Ste
         "sides": sides, "crops": crops, "n": n, "seed": lab.seed,
     }  # fmt: skip
     about = f"{process} to {target} n = {n}"
-    return Step(_name(process, target), compute, parameters, seconds=n * each, version=2, about=about)
+    return Step(_name(process, target), compute, parameters, seconds=n * each, about=about)
 
 
 def _of_optimal(lab: Laboratory, subject: Denoiser, process: Process, n: int, crops: int, work: Work) -> np.ndarray:

@@ -28,7 +28,7 @@ from smalti.experiments.budget import count_within, seconds_each
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.laboratory import Laboratory
 from smalti.experiments.readings import level, with_interval
-from smalti.experiments.step import Arrays, Results, Step, Work
+from smalti.experiments.steps import Arrays, Results, Step, Work
 from smalti.experiments.wording import significant
 from smalti.report.transform_figure import distances_figure, outputs_figure
 

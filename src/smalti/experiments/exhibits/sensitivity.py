@@ -27,7 +27,7 @@ from smalti.experiments.budget import count_within, seconds_each
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.laboratory import Laboratory
 from smalti.experiments.readings import level, with_interval
-from smalti.experiments.step import Arrays, Results, Step, Work
+from smalti.experiments.steps import Arrays, Results, Step, Work
 from smalti.experiments.wording import listed, significant
 from smalti.report.heatmap_grid import heatmap_grid
 from smalti.report.sides_plot import sides_figure

@@ -32,7 +32,7 @@ from smalti.analysis.ssim import ssim
 from smalti.core.table import Table
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.samples import sample_counts, sample_notes, sample_step
-from smalti.experiments.step import Arrays, Results, Step, Work
+from smalti.experiments.steps import Arrays, Results, Step, Work
 from smalti.experiments.wording import label_of, listed
 from smalti.metrics import cosine
 from smalti.report.grids import grid_figure

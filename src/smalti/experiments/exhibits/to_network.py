@@ -21,11 +21,12 @@ from smalti.analysis.compare import STATISTICS, pixel_sums, statistics_of
 from smalti.analysis.intervals import TELLING, Bootstrap
 from smalti.analysis.subjects import evaluate
 from smalti.core.denoiser import Denoiser
+from smalti.core.pieces import Batch
 from smalti.core.table import Table
 from smalti.experiments.counts import share_out
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.relevance import SHARE, relevance_floor
-from smalti.experiments.step import Arrays, Results, Step, Work
+from smalti.experiments.steps import Arrays, Results, Step, Work
 from smalti.experiments.wording import BANDS, label_of, labels_of, listed, significant
 from smalti.experiments.z_steps import forward_step, reverse_count, reverse_step
 from smalti.report.levels import VERDICTS, fraction_figure, mse_figure, verdict_figure, verdict_of
@@ -133,7 +134,7 @@ def _reference_step(lab: Laboratory, process: str, z: Step, n: int) -> Step:
     network = lab.networks[name]
 
     def compute(work: Work) -> Arrays:
-        def outputs(level: int, part: torch.Tensor, low: int) -> Arrays:
+        def outputs(level: int, part: torch.Tensor, batch: Batch) -> Arrays:
             return {"x0": evaluate(name, network, part, sigmas[level]).float().numpy()}
 
         return _by_level(work, work.results[z.name]["z"], n, outputs)
@@ -151,8 +152,8 @@ def _sums_step(lab: Laboratory, process: str, name: str, z: Step, reference: Ste
     def compute(work: Work) -> Arrays:
         x0 = torch.from_numpy(work.results[reference.name]["x0"][:, :n])
 
-        def sums(level: int, part: torch.Tensor, low: int) -> Arrays:
-            return pixel_sums(x0[level, low : low + len(part)], evaluate(name, subject, part, sigmas[level]))
+        def sums(level: int, part: torch.Tensor, batch: Batch) -> Arrays:
+            return pixel_sums(x0[level, batch.rows], evaluate(name, subject, part, sigmas[level]))
 
         found = _by_level(work, work.results[z.name]["z"], n, sums)
         norm, spread = np.empty((len(sigmas), n)), np.empty((len(sigmas), n))
@@ -167,20 +168,16 @@ def _sums_step(lab: Laboratory, process: str, name: str, z: Step, reference: Ste
     return Step(f"to-network/{process}/{name}", compute, parameters, (z, reference), seconds, about=f"{name} n = {n}")
 
 
-def _by_level(work: Work, z: np.ndarray, n: int, compute: Callable[[int, torch.Tensor, int], Arrays]) -> Arrays:
-    """compute(level, z[level, low:high], low) for all parts, kept as pieces and joined to (L, n, ...)."""
+def _by_level(work: Work, z: np.ndarray, n: int, compute: Callable[[int, torch.Tensor, Batch], Arrays]) -> Arrays:
+    """compute(level, z of a batch, batch) for all batches, kept as pieces and joined to (L, n, ...)."""
     levels = []
-    for level in range(len(z)):
-        parts = []
-        for low in range(0, n, BATCH):
-            high = min(low + BATCH, n)
-            piece = f"{level:04d}-{low:07d}-{high:07d}"
-            found = work.pieces.get(piece)
-            if found is None:
-                found = compute(level, torch.from_numpy(z[level, low:high]), low)
-                work.pieces.put(piece, found)
-            parts.append(found)
-            work.advance((high - low) / (n * len(z)))
+    for level, every in enumerate(z):
+
+        def computed(batch: Batch, level: int = level, every: np.ndarray = every) -> Arrays:
+            return compute(level, torch.from_numpy(every[batch.rows]), batch)
+
+        made = work.pieces.batches(f"{level:04d}", n, BATCH, computed, lambda done: work.advance(done / (n * len(z))))
+        parts = [arrays for _, arrays in made]
         levels.append({key: np.concatenate([part[key] for part in parts]) for key in parts[0]})
     return {key: np.stack([level[key] for level in levels]) for key in levels[0]}
 

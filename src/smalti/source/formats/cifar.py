@@ -1,155 +1,159 @@
-"""CIFAR-10 as it is published: cifar-10-python.tar.gz, or its unpacked folder cifar-10-batches-py.
+"""CIFAR-10 and CIFAR-100 as they are published for Python: the tar, or its unpacked folder.
 
-Only the five training batches are read; test_batch is not included. The tar is never unpacked to disk, links in it are
-ignored, and the pickles are read by smalti.source.pickles, which executes nothing.
+The training images are read, or with split="test" the test images. The pickles are read by smalti.source.pickles, which
+executes nothing.
 """
 
 from __future__ import annotations
 
-import gzip
-import io
-import tarfile
-import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from smalti.core.errors import InputError, from_os_error
-from smalti.source.cache import Built, Store, through_cache
+from smalti.core.text import printable
+from smalti.source.cache import Built, Store
 from smalti.source.conversion import Rows, fill
-from smalti.source.formats.arrays import file_identity
+from smalti.source.format import Format, Request, cached
+from smalti.source.identity import file_identity, files_identity
+from smalti.source.parts import choose_part
 from smalti.source.pickles import ArrayRecord, read_pickle
-from smalti.source.stored import Origin, Stored
-from smalti.source.trees import readable
+from smalti.source.stored import Stored
+from smalti.source.tars import TAR_ENDINGS, first_member, is_tar_name, read_members
 
-__all__ = ["is_cifar_folder", "open_cifar"]
+__all__ = ["CIFAR"]
 
-FOLDER = "cifar-10-batches-py"
-BATCHES = tuple(f"data_batch_{n}" for n in range(1, 6))
-META = "batches.meta"
 SHAPE = (3, 32, 32)
-MAX_FILE = 64 << 20  # bytes of one batch; the published ones have 31 million
+MAX_FILE = 256 << 20  # bytes of one batch; the largest published one has 155 million
 MAX_TAR = 512 << 20  # bytes of the whole tar, unpacked
-RULE = "the five training batches of the published archive, as they are (test_batch is not included)"
 
 
-def is_cifar_folder(folder: Path) -> bool:
-    """Whether this is an unpacked cifar-10-batches-py."""
-    return (folder / BATCHES[0]).is_file()
+@dataclass(frozen=True)
+class _Kind:
+    """One of the published sets: its folder, the batches of its parts, the file of class names and the keys in them."""
+
+    title: str
+    folder: str
+    batches: Mapping[str, tuple[str, ...]]
+    meta: str
+    labels: str
+    names: str
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (*(name for part in self.batches.values() for name in part), self.meta)
 
 
-def open_cifar(path: Path, resolution: tuple[int, int] | None, show: bool | None) -> Stored:
-    """The CIFAR-10 training images from the tar (.tar.gz, .tgz, .tar) or its unpacked folder.
+CIFAR_10 = _Kind(
+    "CIFAR-10",
+    "cifar-10-batches-py",
+    {"train": tuple(f"data_batch_{n}" for n in range(1, 6)), "test": ("test_batch",)},
+    "batches.meta",
+    "labels",
+    "label_names",
+)
+CIFAR_100 = _Kind(
+    "CIFAR-100", "cifar-100-python", {"train": ("train",), "test": ("test",)}, "meta", "fine_labels", "fine_label_names"
+)
+_KINDS = (CIFAR_10, CIFAR_100)
+
+
+def _kind_of_folder(folder: Path) -> _Kind | None:
+    if (folder / CIFAR_10.batches["train"][0]).is_file():
+        return CIFAR_10
+    if all((folder / name).is_file() for name in CIFAR_100.files):
+        return CIFAR_100
+    return None
+
+
+def _kind_of_tar(path: Path) -> _Kind | None:
+    inside = PurePosixPath(first_member(path))
+    for kind in _KINDS:
+        top = inside.parts[0] if inside.parts else ""
+        if top == kind.folder or (kind is CIFAR_10 and str(inside) in kind.files):
+            return kind
+    return None
+
+
+def _kind(path: Path) -> _Kind | None:
+    if path.is_dir():
+        return _kind_of_folder(path)
+    return _kind_of_tar(path) if path.is_file() and is_tar_name(path) else None
+
+
+def open_cifar(request: Request) -> Stored:
+    """The training (or test) images from the tar or its unpacked folder.
 
     Raises:
         InputError: a missing, damaged or oversized batch, or a pickle that holds anything but plain data and arrays.
     """
-    folder = path.is_dir()
-    name = path.name if folder else path.name.removesuffix(".gz").removesuffix(".tgz").removesuffix(".tar")
+    path = request.path
+    kind = _kind(path)
+    assert kind is not None
+    part = choose_part(kind.batches, request.split, str(path))
+    wanted = (*kind.batches[part], kind.meta)
 
     def build(store: Store) -> Built:
-        files = _read_folder(path) if folder else _read_tar(path)
-        return _assemble(files, str(path), store, resolution, show)
+        files = _read_folder(path, wanted) if path.is_dir() else _read_tar(path, kind, wanted)
+        return _assemble(files, kind, part, request, store)
 
-    identity: dict[str, Any]
-    if folder:
-        present = [file for file in (*BATCHES, META) if (path / file).is_file()]
-        identity = {"kind": "cifar folder", "files": {file: file_identity(path / file) for file in present}}
-    else:
-        identity = {**file_identity(path), "kind": "cifar tar"}
-    built, entry, hit = through_cache(identity, {"resolution": resolution}, name, build)
-    origin = Origin(str(path), "cifar", RULE, None if entry is None else str(entry), hit)
-    return Stored(built.images, built.labels, built.class_names, built.skipped, name, origin, built.sums)
+    parts = {name: path / name for name in wanted if (path / name).is_file()}
+    identity = files_identity(parts) if path.is_dir() else file_identity(path)
+    left = "test" if part == "train" else "train"
+    rule = f"the {part} images of the published {kind.title}, as they are (those of {left} are not included)"
+    options = {"cifar": kind.title, "part": part}
+    return cached(request, "cifar", request.name(*TAR_ENDINGS), rule, identity, options, build)
 
 
-def _read_folder(folder: Path) -> dict[str, bytes]:
+def _read_folder(folder: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
     files = {}
-    for name in (*BATCHES, META):
+    for name in wanted:
         path = folder / name
         if not path.is_file():
             continue
         try:
             if path.stat().st_size > MAX_FILE:
-                raise InputError(f"{path} is refused: it is larger than {MAX_FILE} bytes, which no CIFAR-10 batch is")
+                raise InputError(f"{path} is refused: it is larger than {MAX_FILE} bytes, which no batch is")
             files[name] = path.read_bytes()
         except OSError as error:
             raise from_os_error(error, f"read {path}") from error
     return files
 
 
-class _Bounded(io.RawIOBase):
-    """A stream that refuses to give more than `limit` bytes: tar headers are believed only so far."""
+def _read_tar(path: Path, kind: _Kind, names: tuple[str, ...]) -> dict[str, bytes]:
+    def wanted(name: str) -> str | None:
+        inside = PurePosixPath(name)
+        return inside.name if inside.parent.name in ("", kind.folder) and inside.name in names else None
 
-    def __init__(self, file: IO[bytes], limit: int, what: str) -> None:
-        self.file, self.left, self.what = file, limit, what
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        data = self.file.read(min(size, self.left + 1) if size >= 0 else self.left + 1)
-        self.left -= len(data)
-        if self.left < 0:
-            raise InputError(
-                f"{self.what} is refused: it unpacks to more than {MAX_TAR} bytes, which CIFAR-10 does not"
-            )
-        return data
+    return read_members(path, wanted, MAX_FILE, MAX_TAR)
 
 
-def _read_tar(path: Path) -> dict[str, bytes]:
-    files: dict[str, bytes] = {}
-    try:
-        with open(path, "rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            stream: Any = gzip.GzipFile(fileobj=raw) if packed else raw
-            with tarfile.open(fileobj=_Bounded(stream, MAX_TAR, str(path)), mode="r|") as archive:
-                for member in archive:
-                    inside = PurePosixPath(member.name)
-                    wanted = inside.parent.name in ("", FOLDER) and inside.name in (*BATCHES, META)
-                    if not member.isreg() or not wanted:
-                        continue
-                    if member.size > MAX_FILE:
-                        shown = readable(member.name)
-                        raise InputError(f"{path} is refused: {shown} claims {member.size} bytes, more than {MAX_FILE}")
-                    content = archive.extractfile(member)
-                    assert content is not None
-                    files[inside.name] = content.read()
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is not a readable tar file ({error}); fetch it again") from error
-    except OSError as error:
-        raise from_os_error(error, f"read {path}") from error
-    return files
-
-
-def _assemble(
-    files: Mapping[str, bytes], what: str, store: Store, resolution: tuple[int, int] | None, show: bool | None
-) -> Built:
-    missing = [name for name in BATCHES if name not in files]
+def _assemble(files: Mapping[str, bytes], kind: _Kind, part: str, request: Request, store: Store) -> Built:
+    what = str(request.path)
+    missing = [name for name in kind.batches[part] if name not in files]
     if missing:
-        accepted = "the CIFAR-10 python version with data_batch_1 to data_batch_5 is accepted"
-        raise InputError(f"{what} has no {', '.join(missing)}; {accepted}")
-    names = _class_names(files[META], f"{what}: {META}") if META in files else None
+        needed = ", ".join(kind.batches[part])
+        raise InputError(f"{what} has no {', '.join(missing)}; the {part} images of {kind.title} are {needed}")
+    names = _class_names(files[kind.meta], kind, f"{what}: {kind.meta}") if kind.meta in files else None
     batches, labels = [], []
-    for name in BATCHES:
-        images, classes = _batch(files[name], f"{what}: {name}")
+    for name in kind.batches[part]:
+        images, classes = _batch(files[name], kind, f"{what}: {name}")
         if names is not None and max(classes) >= len(names):
-            raise InputError(f"{what}: {name} has the class {max(classes)}, and {META} names {len(names)}")
+            raise InputError(f"{what}: {name} has the class {max(classes)}, and {kind.meta} names {len(names)}")
         batches.append(images)
         labels += classes
     rows = Rows((len(labels), *SHAPE), np.dtype(np.uint8), lambda: iter(batches))
-    return Built(fill(rows, store, "nchw", resolution, show), np.array(labels, np.int64), names, ())
+    return Built(fill(rows, store, request.resolution, request.show), np.array(labels, np.int64), names, ())
 
 
-def _batch(data: bytes, what: str) -> tuple[np.ndarray, list[int]]:
-    content = _entries(read_pickle(data, what), what)
-    images, labels = content.get("data"), content.get("labels")
+def _batch(data: bytes, kind: _Kind, what: str) -> tuple[np.ndarray, list[int]]:
+    content = _entries(read_pickle(data, what), kind, what)
+    images, labels = content.get("data"), content.get(kind.labels)
     if not isinstance(images, ArrayRecord) or not isinstance(labels, list):
-        raise InputError(f"{what} has no data and labels; is it the CIFAR-10 python version?")
+        raise InputError(f"{what} has no data and {kind.labels}; is it the {kind.title} python version?")
     try:
         pixels = images.to_uint8()
     except ValueError as error:
@@ -163,14 +167,25 @@ def _batch(data: bytes, what: str) -> tuple[np.ndarray, list[int]]:
     return pixels.reshape(-1, *SHAPE), labels
 
 
-def _class_names(data: bytes, what: str) -> tuple[str, ...]:
-    names = _entries(read_pickle(data, what), what).get("label_names")
+def _class_names(data: bytes, kind: _Kind, what: str) -> tuple[str, ...]:
+    names = _entries(read_pickle(data, what), kind, what).get(kind.names)
     if not isinstance(names, list) or not names or not all(isinstance(name, (str, bytes)) for name in names):
-        raise InputError(f"{what} has no label_names; is it the CIFAR-10 python version?")
-    return tuple(readable(name.decode("utf-8", "replace") if isinstance(name, bytes) else name) for name in names)
+        raise InputError(f"{what} has no {kind.names}; is it the {kind.title} python version?")
+    return tuple(printable(name.decode("utf-8", "replace") if isinstance(name, bytes) else name) for name in names)
 
 
-def _entries(content: Any, what: str) -> dict[str, Any]:
+def _entries(content: Any, kind: _Kind, what: str) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise InputError(f"{what} is not a dict; is it the CIFAR-10 python version?")
-    return {key.decode("latin-1") if isinstance(key, bytes) else str(key): value for key, value in content.items()}
+        raise InputError(f"{what} is not a dict; is it the {kind.title} python version?")
+    return {
+        key.decode("latin-1") if isinstance(key, bytes) else str(key)[:200]: value for key, value in content.items()
+    }
+
+
+CIFAR = Format(
+    "cifar",
+    "CIFAR-10 and CIFAR-100 for Python (the .tar.gz or its folder)",
+    lambda path, head: _kind(path) is not None,
+    open_cifar,
+    splits=True,
+)

@@ -25,6 +25,6 @@ def open_digits(resolution: tuple[int, int] | None) -> Stored:
     with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
         images, labels = content["images"], content["labels"].astype(np.int64)
     if resolution not in (None, images.shape[2:]):
-        images = fill(rows_of(images), memory_store(DIGITS), resolution=resolution, show=False)
+        images = fill(rows_of(images), memory_store(DIGITS), resolution, show=False)
     images.flags.writeable = False
     return Stored(images, labels, tuple("0123456789"), (), DIGITS, Origin(DIGITS, DIGITS, RULE))

@@ -3,83 +3,72 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from smalti.core.errors import from_os_error
-from smalti.source.cache import Built, Store, through_cache
+from smalti.source.cache import Built, Store
 from smalti.source.decoding import DECODING_RULE
+from smalti.source.format import Format, Request, cached
 from smalti.source.listing import is_wanted, list_images, other_files
 from smalti.source.parallel_decoding import gather
-from smalti.source.stored import Origin, Stored
-from smalti.source.trees import Tree, central_directory_hash, folder_tree, open_zip, zip_tree
+from smalti.source.stored import Stored
+from smalti.source.trees import Tree, folder_tree, open_zip, zip_errors, zip_identity, zip_tree
 
-__all__ = ["open_folder", "open_image_zip"]
+__all__ = ["FOLDER", "ZIP"]
 
 
-def open_folder(path: Path, resolution: tuple[int, int] | None, skip_bad: bool, show: bool | None) -> Stored:
+def open_folder(request: Request) -> Stored:
     """A folder of images, or an unpacked EDM data set.
 
     Raises:
         InputError: no images, damaged ones (without skip_bad), several sizes without a resolution, missing labels.
     """
-    tree, identity = folder_tree(path, is_wanted)
-    name = path.resolve().name
-
-    def build(store: Store) -> Built:
-        return _build(tree, str(path), store, resolution, skip_bad, show)
-
-    stored = _cached(path, "folder", name, identity, resolution, skip_bad, build)
+    tree, identity = folder_tree(request.path, is_wanted)
+    stored = _cached(request, "folder", request.name(), identity, lambda store: _build(tree, request, store))
     return replace(stored, skipped=(*other_files(tree), *stored.skipped))  # links come and go: they are not kept
 
 
-def open_image_zip(path: Path, resolution: tuple[int, int] | None, skip_bad: bool, show: bool | None) -> Stored:
+def open_image_zip(request: Request) -> Stored:
     """A zip of images, or an EDM data set; nothing is extracted to disk.
 
     Raises:
         InputError: as for a folder; a zip that is damaged, encrypted or hostile.
     """
-    try:
-        info = path.stat()
-    except OSError as error:
-        raise from_os_error(error, f"read {path}") from error
-    identity = {
-        "kind": "zip",
-        "size": info.st_size,
-        "time": info.st_mtime_ns,
-        "directory": central_directory_hash(path),
-    }
 
     def build(store: Store) -> Built:
-        with open_zip(path) as archive:
-            tree = zip_tree(archive, path, is_wanted)
-            built = _build(tree, str(path), store, resolution, skip_bad, show)
+        with open_zip(request.path) as archive, zip_errors(request.path):
+            tree = zip_tree(archive, request.path, is_wanted)
+            built = _build(tree, request, store)
             return replace(built, skipped=(*other_files(tree), *built.skipped))
 
-    return _cached(path, "zip", path.stem, identity, resolution, skip_bad, build)
+    return _cached(request, "zip", request.path.stem, zip_identity(request.path), build)
 
 
-def _build(
-    tree: Tree, what: str, store: Store, resolution: tuple[int, int] | None, skip_bad: bool, show: bool | None
-) -> Built:
-    listing = list_images(tree, what)
-    gathered = gather(listing.files, tree.read, store, resolution, skip_bad, show)
+def _build(tree: Tree, request: Request, store: Store) -> Built:
+    listing = list_images(tree, str(request.path), request.split)
+    contents = ((lambda file=file: tree.read(file)) for file in listing.files)
+    gathered = gather(listing.files, contents, store, request.resolution, request.skip_bad, request.show)
     labels = None if listing.labels is None else np.ascontiguousarray(listing.labels[gathered.kept])
-    return Built(gathered.images, labels, listing.class_names, (*listing.skipped, *gathered.skipped))
+    skipped = (*listing.skipped, *gathered.skipped)
+    return Built(gathered.images, labels, listing.class_names, skipped, remarks=listing.remarks)
 
 
-def _cached(
-    path: Path,
-    kind: str,
-    name: str,
-    identity: dict[str, Any],
-    resolution: tuple[int, int] | None,
-    skip_bad: bool,
-    build: Any,
-) -> Stored:
-    options = {"resolution": resolution, "skip_bad": skip_bad}
-    built, entry, hit = through_cache(identity, options, name, build)
-    origin = Origin(str(path), kind, DECODING_RULE, None if entry is None else str(entry), hit)
-    return Stored(built.images, built.labels, built.class_names, built.skipped, name, origin, built.sums)
+def _cached(request: Request, kind: str, name: str, identity, build) -> Stored:  # type: ignore[no-untyped-def]
+    options = {"skip_bad": request.skip_bad, "split": request.split}
+    return cached(request, kind, name, DECODING_RULE, identity, options, build)
+
+
+FOLDER = Format(
+    "folder",
+    "a folder of images (class folders, or an EDM dataset.json)",
+    lambda path, head: head is None,
+    open_folder,
+    splits=True,
+)
+ZIP = Format(
+    "zip",
+    "a .zip of such a folder",
+    lambda path, head: head is not None and path.suffix.lower() == ".zip",
+    open_image_zip,
+    splits=True,
+)

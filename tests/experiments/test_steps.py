@@ -2,9 +2,7 @@ import numpy as np
 import pytest
 
 from smalti.core.errors import SmaltiError
-from smalti.experiments.runner import missing, ordered, run
-from smalti.experiments.step import Step
-from smalti.experiments.store import Store
+from smalti.experiments.steps import Kept, Step, Store, missing, ordered, run
 
 
 class Plan:
@@ -62,8 +60,31 @@ def test_a_damaged_result_is_computed_again(tmp_path):
     plan, store = Plan(), Store(tmp_path)
     run([plan.c], store)
     store.path(plan.b).write_bytes(b"damaged")
-    run([plan.c, plan.b], store)
+    results = run([plan.c, plan.b], store)
+    assert plan.calls == ["a", "b", "c"], "it is not read yet"
+    assert int(results["b"]["value"]) == 2
     assert plan.calls == ["a", "b", "c", "b"]
+    assert store.get(plan.b) is not None
+
+
+def test_any_changed_byte_of_a_result_is_seen_and_computed_again(tmp_path):
+    plan, store = Plan(), Store(tmp_path)
+    run([plan.a], store)
+    path, whole = store.path(plan.a), store.path(plan.a).read_bytes()
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        assert int(run([plan.a], store)["a"]["value"]) == 1
+        assert path.read_bytes() == whole
+    assert len(plan.calls) == 1 + len(range(0, len(whole), 7))
+
+
+def test_what_a_damaged_result_needs_is_computed_too(tmp_path):
+    plan, store = Plan(), Store(tmp_path)
+    run([plan.c], store)
+    store.path(plan.c).write_bytes(b"damaged")
+    store.path(plan.b).unlink()
+    assert int(run([plan.c], store)["c"]["value"]) == 3
+    assert plan.calls == ["a", "b", "c", "c", "b"], "c, which asks for b"
 
 
 def test_the_log_tells_what_failed(tmp_path):
@@ -87,7 +108,7 @@ def test_progress_counts_to_a_hundred_percent(tmp_path, monkeypatch):
         told.append(total)
         yield lambda n, note="": told.append(n)
 
-    monkeypatch.setattr("smalti.experiments.runner.progress", progress)
+    monkeypatch.setattr("smalti.experiments.steps.progress", progress)
 
     def halves(work):
         work.advance(0.5)
@@ -110,3 +131,62 @@ def test_kept_results_that_nobody_needs_are_not_read(tmp_path, monkeypatch):
     assert read == []
     assert int(results["b"]["value"]) == 2
     assert read == ["b"]
+
+
+def step(name="a/b", **parameters):
+    return Step(name, lambda work: {}, parameters)
+
+
+def test_results_are_kept_by_key(tmp_path):
+    store = Store(tmp_path)
+    store.put(step(n=1), {"x": np.arange(3), "text": np.array(["one"])})
+    assert store.has(step(n=1))
+    assert not store.has(step(n=2))
+    assert store.get(step(n=1))["x"].tolist() == [0, 1, 2]
+    assert store.get(step(n=1))["text"].tolist() == ["one"]
+    assert store.path(step(n=1)).name.startswith("a-b-")
+
+
+def test_a_damaged_file_counts_as_absent(tmp_path):
+    store = Store(tmp_path)
+    store.put(step(), {"x": np.zeros(9)})
+    path = store.path(step())
+    path.write_bytes(path.read_bytes()[:40])
+    assert store.get(step()) is None
+
+
+def test_pieces_go_when_the_step_is_finished(tmp_path):
+    store = Store(tmp_path)
+    store.pieces(step()).put("one", {"x": np.zeros(1)})
+    assert store.pieces(step()).get("one") is not None
+    assert store.pieces(step(n=1)).get("one") is None, "another step's pieces are not taken"
+    store.put(step(), {"x": np.zeros(1)})
+    assert store.pieces(step()).get("one") is None
+
+
+def test_times_add_up_and_survive_damage(tmp_path):
+    store = Store(tmp_path)
+    assert store.took([step()]) == 0
+    store.put(step(), {}, 1.5)
+    store.put(step("c"), {}, 2.0)
+    with (tmp_path / "times.txt").open("a") as file:
+        file.write("half a li")
+    assert store.took([step(), step("c"), step("d")]) == 3.5
+
+
+def test_kept_results_are_read_when_asked_for_and_forgotten_when_there_are_many(tmp_path, monkeypatch):
+    monkeypatch.setattr("smalti.experiments.steps.ROOM", 100)
+    store, names = Store(tmp_path), ["a", "b"]
+    for name in names:
+        store.put(step(name), {"x": np.zeros(10)})
+    kept = Kept(store, [*map(step, names), step("never")])
+    assert list(kept) == ["a", "b", "never"]
+    first = kept["a"]
+    assert kept["a"] is first
+    assert kept["b"]["x"].shape == (10,)
+    assert kept["a"] is not first, "the two together are larger than the room"
+    assert "a" in kept
+    assert "never" not in kept
+    assert "another" not in kept
+    with pytest.raises(KeyError):
+        kept["never"]
