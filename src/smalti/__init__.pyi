@@ -2,6 +2,7 @@
 `lazy_loader`. A new public name is one line here."""
 
 from . import metrics as metrics
+from . import quality as quality
 from .analysis.calibration import Calibration as Calibration
 from .analysis.calibration import calibrate as calibrate
 from .analysis.compare import compare as compare
@@ -59,7 +60,10 @@ from .engine import get_threads as get_threads
 from .engine import set_threads as set_threads
 from .networks.network import Network as Network
 from .networks.tables import DiscreteTable as DiscreteTable
+from .sampling import GenerateResult as GenerateResult
 from .sampling import SampleResult as SampleResult
+from .sampling import coarse_to_fine_steps as coarse_to_fine_steps
+from .sampling import generate as generate
 from .sampling import sample as sample
 from .sampling import trajectory as trajectory
 from .source import Source as Source

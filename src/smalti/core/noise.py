@@ -19,13 +19,17 @@ def check_seed(seed: int) -> int:
     return seed
 
 
-def standard_normal(seed: int, indices: Iterable[int], shape: tuple[int, ...]) -> torch.Tensor:
+def standard_normal(
+    seed: int, indices: Iterable[int], shape: tuple[int, ...], draw: tuple[int, int] = (0, 0)
+) -> torch.Tensor:
     """Unit normal noise, one independent Philox stream per (seed, index).
 
     Args:
         seed: 0 <= seed < 2^64.
         indices: sample numbers j >= 0.
         shape: shape of one sample, (C, H, W).
+        draw: which of a sample's draws, two numbers >= 0 (a scale and a step, say); each is a part of the stream that no
+            other reaches: the upper half of Philox's counter.
 
     Returns:
         (len(indices), *shape) float64.
@@ -34,8 +38,11 @@ def standard_normal(seed: int, indices: Iterable[int], shape: tuple[int, ...]) -
         InputError: a seed out of range.
     """
     check_seed(seed)
+    counter = np.array([0, 0, draw[1], draw[0]], np.uint64)
     rows = [
-        np.random.Generator(np.random.Philox(key=np.array([seed, j], np.uint64))).standard_normal(shape)
+        np.random.Generator(np.random.Philox(key=np.array([seed, j], np.uint64), counter=counter)).standard_normal(
+            shape
+        )
         for j in indices
     ]
     return torch.from_numpy(np.stack(rows)) if rows else torch.empty((0, *shape), dtype=torch.float64)
