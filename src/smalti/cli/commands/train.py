@@ -64,7 +64,7 @@ def train(
     preset: Annotated[
         str,
         typer.Option(
-            help="Its size: cifar10 (EDM's), small, tiny; for dit b4 (the workshop paper's), s, small, tiny.",
+            help="Its size: cifar10 (EDM's), small, light (on a CPU), tiny; for dit b4 (the workshop paper's), s, small, tiny.",
             rich_help_panel=NETWORK,
         ),
     ] = "small",
