@@ -65,10 +65,21 @@ def reproduce(
         float | None,
         typer.Option(
             help="Minutes that it may take, about; the numbers of noisy images follow from it.",
-            show_default="2 for quick, no limit for paper",
+            show_default="2 for quick, no limit for paper and for the digits with their networks",
             rich_help_panel=options.RUN,
         ),
         Between(1e-9, LONGEST, f"minutes, more than 0 and at most {LONGEST:.0f}"),
+    ] = None,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "-n",
+            help="Noisy images at each noise level, and samples, of every denoiser, whatever time it takes: the same command then gives "
+            "the same report, byte for byte.",
+            show_default="what --budget allows; for the digits with their networks as many on every machine",
+            rich_help_panel=options.RUN,
+        ),
+        options.COUNT,
     ] = None,
     only: Annotated[
         list[str] | None,
@@ -102,6 +113,8 @@ def reproduce(
     """
     only = only or []
     halves: Sequence[str] = half or []
+    if n is not None and budget is not None:
+        raise InputError("-n fixes the numbers that --budget would shrink; give one of them")
     if sscd is not None and not sscd.is_file():
         raise InputError(f"there is no file {sscd}; --sscd takes the TorchScript file of SSCD")
     if len(halves) not in (0, 2):
@@ -111,22 +124,27 @@ def reproduce(
     from smalti.cli.printing import print_path, say
     from smalti.core.folder_lock import FolderLock
     from smalti.experiments import reproduce as experiments
+    from smalti.experiments.request import Request
     from smalti.experiments.scale import SCALES
 
     experiments.find_exhibits(only)
     networks, halves = _with_shipped(images, network or [], halves)
     size = SCALES[scale]
+    demo = (
+        tuple(networks) == SHIPPED and images == Images(DIGITS) and budget is None
+    )  # two machines print the same tables
     with FolderLock(output.out):
         opened = images.open()
         named, source = _networks(networks, opened)
         _check_same_data(output, source)
         opened_halves = open_halves(halves, opened)
         held_out, notes = unseen(named, opened_halves.values(), opened)
-        request = experiments.Request(
+        request = Request(
             source=source,
             networks=named,
             scale=size,
             minutes=size.minutes if budget is None else budget,
+            n=size.demo if n is None and demo else n,
             halves=opened_halves,
             held_out=held_out,
             only=only,
