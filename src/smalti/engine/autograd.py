@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from smalti.core.errors import InputError
+from smalti.core.surroundings import no_vmap, undisturbed
 
 __all__ = ["Composite", "Pullback"]
 
@@ -69,6 +70,8 @@ class Composite(torch.autograd.Function):
         (z,) = ctx.saved_tensors
         return _Product.apply(z, tangent, ctx.sigma, ctx.labels, ctx.product, False)
 
+    vmap = staticmethod(no_vmap)
+
 
 class _Product(torch.autograd.Function):
     """The Jacobian times a direction, or a direction times it. A function of its own, so that `torch.func` hands it plain tensors."""
@@ -82,7 +85,8 @@ class _Product(torch.autograd.Function):
         product: Callable[..., torch.Tensor],
         transpose: bool,
     ) -> torch.Tensor:
-        return product(z.detach(), sigma, direction, labels, transpose).to(z.dtype)
+        with undisturbed():  # `backward` may be called anywhere
+            return product(z.detach(), sigma, direction, labels, transpose).to(z.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
@@ -91,3 +95,5 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[None, ...]:
         raise InputError("second derivatives are available from the reference only; use backend='reference'")
+
+    vmap = staticmethod(no_vmap)

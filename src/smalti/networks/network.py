@@ -54,6 +54,7 @@ class Network(Denoiser):
     """
 
     name = "network"
+    ambient = True
     opt_outs = {
         "stays_in_range": "a network extrapolates",
         "large_sigma_gives_the_mean": "a network is not exact outside the noise levels that it was trained on",

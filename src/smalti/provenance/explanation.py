@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -162,10 +163,11 @@ def explain_sample(
     if progress is not None:
         progress(1)
 
-    def value(of_whom: Any) -> float:
-        again = sample(of_whom, 1, steps, solver, seed, start, True, labels=labels, progress=False)
+    def value(number: int) -> Arrays:
+        """What the region is without a training image."""
+        again = sample(without(denoiser, [number]), 1, steps, solver, seed, start, labels=labels, progress=False)
         assert again.denoised is not None
-        return float(of(again.denoised[read, 0].double()))
+        return {"value": np.array(float(of(again.denoised[read, 0].double())))}
 
     ranking = []
     assert run.denoised is not None
@@ -173,9 +175,7 @@ def explain_sample(
     for place, number in enumerate(moved.abs().topk(min(RANKED, len(moved))).indices.tolist()):
         change = None
         if place < counterfactuals and len(moved) > 1:
-            after = kept.computed(
-                f"without-{number}", lambda number=number: {"value": np.array(value(without(denoiser, [number])))}
-            )
+            after = kept.computed(f"without-{number}", partial(value, number))
             change = float(after["value"]) - before
             if progress is not None:
                 progress(1)
@@ -273,7 +273,7 @@ def _levels(
     """One result a level, each kept when it is finished."""
     kept, found = keep or Pieces(), []
     for number, sigma in enumerate(sigmas):
-        found.append(kept.computed(f"level-{number:04d}", lambda sigma=sigma: compute(sigma)))
+        found.append(kept.computed(f"level-{number:04d}", partial(compute, sigma)))
         if progress is not None:
             progress(1)
     return found
@@ -285,7 +285,7 @@ def _joined(parts: Sequence[Arrays], name: str) -> torch.Tensor:
 
 def _explanation(sigmas: Sequence[float], noisy: torch.Tensor, parts: Sequence[Arrays]) -> Explanation:
     names = ("denoised", "images", "shares", "places", "rest", "effective")
-    return Explanation(tuple(sigmas), noisy, **{name: _joined(parts, name) for name in names})
+    return Explanation(tuple(sigmas), noisy, *(_joined(parts, name) for name in names))
 
 
 def _averaged(found: Attribution, top: int) -> Arrays:
