@@ -30,7 +30,7 @@ import torch
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.core.schedule import edm_sigmas, nearest_level
-from smalti.core.surroundings import outside
+from smalti.core.surroundings import outside, undisturbed
 from smalti.core.validation import check_labels, check_sigma, check_z
 from smalti.engine.autograd import Pullback
 from smalti.engine.collection import PosteriorMeanCollection
@@ -118,6 +118,8 @@ class CollectionDenoiser(EngineDenoiser):
         """The collections that serve noise levels (B,) and classes (B,) or None, each with the rows that it serves."""
         raise NotImplementedError
 
+    @undisturbed()
+    @torch.no_grad()
     def attribute(
         self,
         z: torch.Tensor,
@@ -146,6 +148,8 @@ class CollectionDenoiser(EngineDenoiser):
             parts.append((rows, collection.attribute(z[rows.to(z.device)], levels[rows], pixels, top, chosen)))
         return Attribution.stacked(parts, len(z))
 
+    @undisturbed()
+    @torch.no_grad()
     def pullback(
         self,
         z: torch.Tensor,

@@ -16,6 +16,7 @@ import torch
 
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
+from smalti.core.surroundings import undisturbed
 from smalti.core.validation import check_count, check_integer, check_labels, check_sigma, check_z
 from smalti.engine.autograd import Composite, Pullback
 from smalti.engine.backend import Backend
@@ -214,6 +215,8 @@ class PosteriorMeanCollection(Denoiser):
         product = _by_row(parts, len(z)) / levels.to(z.device)[:, None, None, None] ** 2
         return product if transpose else product / coverage
 
+    @undisturbed()
+    @torch.no_grad()
     def pullback(
         self, z: torch.Tensor, sigma: float | torch.Tensor, direction: torch.Tensor, labels: Labels = None
     ) -> Pullback:
@@ -308,6 +311,8 @@ class PosteriorMeanCollection(Denoiser):
             self.problem, z, levels, self._query_numbers(queries), top, self._groups(classes, len(z))
         )
 
+    @undisturbed()
+    @torch.no_grad()
     def attribute(
         self,
         z: torch.Tensor,

@@ -285,7 +285,8 @@ def _joined(parts: Sequence[Arrays], name: str) -> torch.Tensor:
 
 def _explanation(sigmas: Sequence[float], noisy: torch.Tensor, parts: Sequence[Arrays]) -> Explanation:
     names = ("denoised", "images", "shares", "places", "rest", "effective")
-    return Explanation(tuple(sigmas), noisy, *(_joined(parts, name) for name in names))
+    denoised, images, shares, places, rest, effective = (_joined(parts, name) for name in names)
+    return Explanation(tuple(sigmas), noisy, denoised, images, shares, places, rest, effective)
 
 
 def _averaged(found: Attribution, top: int) -> Arrays:

@@ -288,12 +288,12 @@ def _called(source: Source, number: int) -> str:
 def _words(found: Explanation, name: str, what: str, sampled: bool) -> tuple[list[str], list[str]]:
     """The lead, and what the page does not know."""
     lead = [
-        f"{what} {name} answers with weighted averages of training pixels, so that every pixel of its answer can be taken apart exactly:",
-        "the shares below are no estimate.",
+        f"{what} {name} answers with weighted averages of training pixels, so that every pixel of its answer can be taken "
+        "apart exactly: the shares below are no estimate.",
     ]
     limits = [
-        f"It explains {name}, a closed-form denoiser of these training images. A trained network is another denoiser: what is shown here says "
-        "nothing certain of it.",
+        f"It explains {name}, a closed-form denoiser of these training images. A trained network is another denoiser: what is shown "
+        "here says nothing certain of it.",
         "It knows only the training images that it was given. An image that is not among them cannot be named, however near it may be.",
         "A share says how much a training image counts in the average, at one noise level. It does not say who drew, owned or copied what.",
     ]
@@ -304,7 +304,7 @@ def _words(found: Explanation, name: str, what: str, sampled: bool) -> tuple[lis
         )
     if found.errors is not None:
         limits.append(
-            "The picture is not one that the denoiser made. Noise was added to it, and shares are averages over draws of noise, with standard "
-            f"errors; an image that is not listed in every draw may have up to {100 * found.unlisted:.2g} % more than is shown."
+            "The picture is not one that the denoiser made. Noise was added to it, and shares are averages over draws of noise, "
+            f"with standard errors; an image that is not listed in every draw may have up to {100 * found.unlisted:.2g} % more."
         )
     return lead, limits
