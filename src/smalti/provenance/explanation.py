@@ -138,7 +138,7 @@ def explain_sample(
     """
     check_shares(denoiser)
     shape = tuple(denoiser.shape)
-    row, column, height, width = region = _region(region, shape)
+    row, column, height, width = region = check_region(region, shape)
     start = None if init is None else init[:1]
     run = sample(denoiser, n=1, steps=steps, solver=solver, seed=seed, init=start, labels=labels, progress=False)
     assert run.states is not None
@@ -317,7 +317,12 @@ def _averaged(found: Attribution, top: int) -> Arrays:
     }
 
 
-def _region(region: tuple[int, int, int, int] | None, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+def check_region(region: tuple[int, int, int, int] | None, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """(row, column, height, width), the middle third where None is given.
+
+    Raises:
+        InputError: it does not lie in images of `shape`.
+    """
     _, height, width = shape
     if region is None:
         third = max(1, height // 3), max(1, width // 3)

@@ -35,7 +35,11 @@ def explain(
     method: Method,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", help="Explain the sample of this seed (0 by default).", rich_help_panel=options.METHOD),
+        typer.Option(
+            "--seed",
+            help="Explain the sample of this seed (0 by default); with --image, the seed of its noise.",
+            rich_help_panel=options.METHOD,
+        ),
         Between(0, 2**64 - 1, "an integer from 0 to 2^64 - 1"),
     ] = None,
     noisy: Annotated[
@@ -98,16 +102,15 @@ def explain(
     A sample (--seed), a noisy image (--input with --sigma) or a picture from anywhere (--image). Writes explain.html, one file that needs
     nothing from elsewhere, explain.npz (the same numbers) and run.json into the --out folder, whose path is the last line on stdout.
     """
-    given = [name for name, value in (("--seed", seed), ("--input", noisy), ("--image", image)) if value is not None]
-    if len(given) > 1:
-        raise InputError(f"{' and '.join(given)} were given; explain one thing")
+    if noisy is not None and (image is not None or seed is not None):
+        raise InputError(f"--input and {'--seed' if image is None else '--image'} were given; explain one thing")
     if (sigma is None) != (noisy is None):
         raise InputError("--input needs its noise level, --sigma, and --sigma is for --input alone")
     place = _region(region)
     from smalti.cli.inputs import load_z, parse_labels
     from smalti.cli.printing import print_path, print_table
     from smalti.cli.runs import long_run
-    from smalti.provenance.explanation import check_shares, default_levels
+    from smalti.provenance.explanation import check_region, check_shares, default_levels
 
     chosen = method.choose()
     with run.folder((PAGE, ARRAYS, TABLE)) as folder:
@@ -118,6 +121,7 @@ def explain(
         picture = _picture(image, source) if image else None
         denoiser = chosen.create(source)
         check_shares(denoiser)
+        place = check_region(place, source.shape)
         labels = parse_labels(method.labels, 1, source.class_names, denoiser.num_classes)
         sampled = z is None and picture is None
         total = (
