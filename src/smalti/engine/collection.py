@@ -15,12 +15,13 @@ import torch
 
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
+from smalti.core.surroundings import undisturbed
 from smalti.core.validation import check_count, check_integer, check_labels, check_sigma, check_z
 from smalti.engine.autograd import Composite
 from smalti.engine.backend import Backend
 from smalti.engine.backends import backend_for, backend_names
 from smalti.engine.elements import Selection
-from smalti.engine.jacobian import closed_form, one_by_one, plan
+from smalti.engine.jacobian import Queries, closed_form, one_by_one, plan
 from smalti.engine.match import Match, SamePlace
 from smalti.engine.posterior import Posterior, inspect_posterior, posterior_means
 from smalti.engine.problem import Problem
@@ -118,6 +119,7 @@ class PosteriorMeanCollection(Denoiser):
 
     # ----------------------------------------------------------------------------------------- the two phases, by parts
 
+    @undisturbed()
     def log_normalisers(
         self, z: torch.Tensor, sigma: float | torch.Tensor, labels: Labels = None, images: Images = None
     ) -> torch.Tensor:
@@ -140,6 +142,7 @@ class PosteriorMeanCollection(Denoiser):
         ]
         return _by_row(parts, len(z), empty)
 
+    @undisturbed()
     def numerator(
         self,
         z: torch.Tensor,
@@ -168,6 +171,7 @@ class PosteriorMeanCollection(Denoiser):
 
     # ------------------------------------------------------------------------------------------------ derivatives
 
+    @undisturbed()
     def jacobian_product(
         self,
         z: torch.Tensor,
@@ -218,16 +222,25 @@ class PosteriorMeanCollection(Denoiser):
         """
         z, levels, classes = self._checked(z, sigma, labels)
         size = max(1, ROWS_BYTES // (8 * self.shape[0] * z.numel()))
-        for some, queries in (group for part in pixels.split(size) for group in plan(self.problem, part)):
-            if queries is None:
-                transposed = partial(self.jacobian_product, z, levels, labels=classes, transpose=True)
-                yield from (one_by_one(transposed, z, pixel) for pixel in some)
-                continue
-            groups = self._groups(classes, len(z))
-            parts = [
-                (rows, closed_form(self.problem, z[rows], levels[rows], queries, chosen)) for rows, chosen in groups
-            ]
-            yield _by_row(parts, len(z))
+        for part in pixels.split(size):
+            with undisturbed():
+                groups = plan(self.problem, part)
+            for some, queries in groups:
+                if queries is None:
+                    transposed = partial(self.jacobian_product, z, levels, labels=classes, transpose=True)
+                    yield from (one_by_one(transposed, z, pixel) for pixel in some)
+                else:
+                    yield self._rows_in_closed_form(z, levels, classes, queries)
+
+    @undisturbed()
+    def _rows_in_closed_form(
+        self, z: torch.Tensor, sigma: torch.Tensor, classes: torch.Tensor | None, queries: Queries
+    ) -> torch.Tensor:
+        parts = [
+            (rows, closed_form(self.problem, z[rows], sigma[rows], queries, chosen))
+            for rows, chosen in self._groups(classes, len(z))
+        ]
+        return _by_row(parts, len(z))
 
     def _jacobian_product_by_autograd(
         self,
@@ -246,6 +259,7 @@ class PosteriorMeanCollection(Denoiser):
 
     # --------------------------------------------------------------------------------------- looking at the posteriors
 
+    @undisturbed()
     def posterior(
         self, z: torch.Tensor, sigma: float | torch.Tensor, queries: Sequence[int], top: int = 10, labels: Labels = None
     ) -> Posterior:
@@ -269,6 +283,7 @@ class PosteriorMeanCollection(Denoiser):
             self.problem, z, levels, self._query_numbers(queries), top, self._groups(classes, len(z))
         )
 
+    @undisturbed()
     def means(
         self, z: torch.Tensor, sigma: float | torch.Tensor, queries: Sequence[int], labels: Labels = None
     ) -> torch.Tensor:
