@@ -257,6 +257,10 @@ def parse_part(text: str) -> tuple[int, int]:
 
 def _check_fits(recipe: Recipe, source: Source) -> None:
     """Raise InputError for an architecture that cannot be built for these images, or too many parts of them."""
+    import torch
+
+    from smalti.networks.architectures import build
+
     split = recipe.split
     if split.parts > max(1, len(source) - split.held_out):
         raise InputError(
@@ -265,7 +269,9 @@ def _check_fits(recipe: Recipe, source: Source) -> None:
         )
     split.training(source)
     try:
-        recipe.config(source.shape, source.num_classes)
+        config = recipe.config(source.shape, source.num_classes)
+        with torch.device("meta"):  # what fits only when it computes is said before anything is made
+            build(config)(torch.zeros(2, *source.shape), torch.ones(2))
     except InputError:
         raise
     except (ArithmeticError, AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
