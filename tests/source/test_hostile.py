@@ -127,7 +127,7 @@ def cifar(batch: bytes) -> bytes:
 
 
 def edm(text: bytes, image: bytes) -> bytes:
-    return zipped({"a.png": image, "dataset.json": text})
+    return zipped({"a.png": image, "dataset.json": text}, zipfile.ZIP_STORED)  # packed, it would be refused as a bomb
 
 
 def hostile_files(image: bytes, marker: Path) -> dict[str, bytes]:
@@ -160,11 +160,12 @@ def hostile_files(image: bytes, marker: Path) -> dict[str, bytes]:
         "colliding keys.tar.gz": cifar(colliding(150_000)),
         "a call.tar.gz": cifar(pickle.dumps({"data": Calls(), "labels": [0]}, protocol=2)),
         "zeros.tar.gz": tarred({"a.bin": bytes(100 << 20), "a.png": image}),
-        "a long JSON.zip": edm(b'{"labels": [' + b"[" * 120_000_000, image),
-        "many lists.zip": edm(b'{"labels": [' + b"[]," * 20_000_000 + b"0]}", image),
-        "many other keys.zip": edm(b'{"x": [' + b"[]," * 20_000_000 + b'0], "labels": null}', image),
+        "a long JSON.zip": edm(b'{"labels": [' + b"[" * 40_000_000, image),
+        "many lists.zip": edm(b'{"labels": [' + b"[]," * 10_000_000 + b"0]}", image),
+        "many other keys.zip": edm(b'{"x": [' + b"[]," * 10_000_000 + b'0], "labels": null}', image),
         "two classes.zip": edm(b'{"labels": [["a.png", 0], ["a.png", 1]]}', image),
         "a long number.zip": edm(b'{"labels": [["a.png", ' + b"9" * 5000 + b"]]}", image),
+        "a JSON beyond the limit.zip": edm(b'{"labels": null}' + b" " * (65 << 20), image),
         "many names.zip": zipped({f"{k}.txt": b"" for k in range(5000)}),
         "no idx.gz": zlib.compress(b"x"),
         "mat.mat": b"MATLAB 5.0 MAT-file" + bytes(109) + b"\0\1IM" + b"\xff" * 200,
