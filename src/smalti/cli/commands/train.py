@@ -74,6 +74,14 @@ def train(
             "--param", help="An argument of the architecture, NAME=VALUE; repeatable.", rich_help_panel=NETWORK
         ),
     ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="Go on from this network: its weights and its architecture (a checkpoint, or a name of `smalti networks`).",
+            show_default="a new one",
+            rich_help_panel=NETWORK,
+        ),
+    ] = None,
     conditional: Annotated[
         bool, typer.Option("--conditional", help="Train on the classes.", rich_help_panel=NETWORK)
     ] = False,
@@ -141,6 +149,7 @@ def train(
     job = TrainJob(
         data=DataOptions(data, hflip, classes, limit, resolution, layout.value, skip_bad),
         out=out,
+        init=init,
         recipe={
             "arch": arch.value,
             "preset": preset,

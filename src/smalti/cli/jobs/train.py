@@ -24,8 +24,8 @@ from smalti.report.training_plots import loss_curve
 from smalti.sampling import initial_noise, sample
 from smalti.source import Split
 from smalti.training import Recipe, train
-from smalti.training.state import FILE
-from smalti.training.trainer import LOG, NETWORK
+from smalti.training.state import FILE, PREVIOUS
+from smalti.training.trainer import LOG, NETWORK, training_device
 
 __all__ = ["TrainJob", "parse_part", "run_train"]
 
@@ -39,6 +39,7 @@ class TrainJob:
 
     data: DataOptions
     out: Path
+    init: str | None
     recipe: dict[str, Any]
     split: dict[str, int]
     parameters: list[str]
@@ -64,7 +65,8 @@ def run_train(job: TrainJob) -> Path:
     preset = find_preset(job.recipe["arch"], job.recipe["preset"])
     changes = parse_arguments(preset["architecture"], ARCHITECTURES[preset["architecture"]], job.parameters)
     recipe = Recipe(**job.recipe, changes=changes, split=Split(**job.split))
-    device = _device(job.device)
+    device = training_device(job.device)
+    init = None if job.init is None else Network.load(job.init)
     check_count("--checkpoint-every", job.checkpoint_every)
     if job.threads is not None:
         check_count("--threads", job.threads)
@@ -74,9 +76,11 @@ def run_train(job: TrainJob) -> Path:
         raise InputError(f"--minutes must be above 0, not {job.minutes}")
     snapshots = range(job.sample_every, recipe.steps, job.sample_every) if job.sample_every else ()
     grids = [_grid_name(step) for step in [*snapshots, recipe.steps]]
-    with RunFolder(job.out, (NETWORK, FILE, LOG, CURVE, *grids), job.overwrite, job.resume) as folder:
+    others = ("samples-*.png", PREVIOUS)
+    with RunFolder(job.out, (NETWORK, FILE, LOG, CURVE, *grids), job.overwrite, job.resume, others) as folder:
         source = open_source(job.data)
-        recipe.config(source.shape, source.num_classes)  # what does not fit is said before anything is written
+        begun = None if init is None else init.config or {}
+        recipe.config(source.shape, source.num_classes, begun)  # what does not fit is said before anything is written
         recipe.split.training(source)
         identity = {
             "command": "train",
@@ -88,18 +92,19 @@ def run_train(job: TrainJob) -> Path:
             "store": job.store,
             "sample_every": job.sample_every,
             "versions": versions(),
+            **({} if init is None else {"init": init.digest()}),
         }
         if folder.start(identity, recipe.steps, {"command": "train", "data": source.name, "seed": recipe.seed}):
             return folder.path
-        for stale in set(folder.path.glob("samples-*.png")) - {folder.path / name for name in grids}:
-            if job.overwrite:  # of an earlier training with more steps
-                stale.unlink(missing_ok=True)
         try:
             training = train(
                 source,
                 recipe,
                 folder.path,
                 resume=job.resume,
+                overwrite=job.overwrite,
+                init=init,
+                lock=folder.lock,
                 device=device,
                 precision=job.precision,
                 compile_network=job.compile_network,
@@ -142,21 +147,9 @@ def parse_part(text: str) -> tuple[int, int]:
 def _picture(folder: Path, step: int, network: Network, seed: int) -> None:
     labels = [j % network.num_classes for j in range(PICTURED)] if network.num_classes else None
     init = initial_noise(seed, range(PICTURED), network.shape).to(network.device)
-    images = sample(network, PICTURED, init=init, labels=labels, keep_states=False, progress=False).images
+    images = sample(network, PICTURED, init=init, labels=labels, keep_states=False, progress=True).images
     save_png(grid(images, title=f"{network.name}, step {step}, seed {seed}"), folder / _grid_name(step))
 
 
 def _grid_name(step: int) -> str:
     return f"samples-{step:07d}.png"
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise InputError(f"there is no device {name!r} here ({reason}); use --device cpu") from None
-    return device
