@@ -56,7 +56,17 @@ def reproduce(
         float | None,
         typer.Option(
             help="Minutes that it may take, about; the numbers of noisy images follow from it.",
-            show_default="2 for quick, no limit for paper",
+            show_default="2 for quick, no limit for paper and for the digits with their networks",
+            rich_help_panel=options.RUN,
+        ),
+    ] = None,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "-n",
+            help="Noisy images at each noise level, and samples, of every denoiser, whatever time it takes: the same command then gives "
+            "the same report, byte for byte.",
+            show_default="what --budget allows; for the digits with their networks as many on every machine",
             rich_help_panel=options.RUN,
         ),
     ] = None,
@@ -101,6 +111,7 @@ def reproduce(
         halves=half or [],
         scale=scale.value,
         budget=budget,
+        n=n,
         only=only or [],
         seed=seed,
         sscd=sscd,

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smalti.analysis.identity import source_identity
 from smalti.cli.jobs.data import DataOptions, open_source
@@ -18,7 +18,12 @@ from smalti.cli.jobs.subjects import open_subjects
 from smalti.core.errors import InputError, InterruptedRunError, NoRoomError, from_os_error
 from smalti.core.folder_lock import FolderLock
 from smalti.core.noise import check_seed
+from smalti.core.run_record import RunRecord
+from smalti.core.validation import check_count
 from smalti.source import Source
+
+if TYPE_CHECKING:
+    from smalti.experiments.scale import Scale
 
 __all__ = ["ReproduceJob", "run_reproduce"]
 
@@ -39,6 +44,7 @@ class ReproduceJob:
     halves: list[str] = field(default_factory=list)
     scale: str = "quick"
     budget: float | None = None
+    n: int | None = None
     only: list[str] = field(default_factory=list)
     seed: int | None = None
     sscd: Path | None = None
@@ -53,13 +59,15 @@ def run_reproduce(job: ReproduceJob) -> Path:
         InputError: bad input; everything that can be checked without the data is checked before it is opened.
         InterruptedRunError: Ctrl-C; finished steps are kept.
     """
-    from smalti.experiments.reproduce import Request, find_exhibits, reproduce
+    from smalti.experiments.reproduce import find_exhibits, reproduce
+    from smalti.experiments.request import Request
     from smalti.experiments.scale import SCALES
 
     job = _with_shipped(job)
     scale, seed = SCALES[job.scale], check_seed(job.seed or 0)
     find_exhibits(job.only)
     minutes = scale.minutes if job.budget is None else _checked_budget(job.budget)
+    n = _n(job, scale)
     if job.sscd is not None and not job.sscd.is_file():
         raise InputError(f"there is no file {job.sscd}; --sscd takes the TorchScript file of SSCD")
     if len(job.halves) not in (0, 2):
@@ -76,6 +84,7 @@ def run_reproduce(job: ReproduceJob) -> Path:
             networks=networks,
             scale=scale,
             minutes=minutes,
+            n=n,
             halves=halves,
             held_out=held_out,
             only=job.only,
@@ -105,6 +114,16 @@ def _with_shipped(job: ReproduceJob) -> ReproduceJob:
     return replace(job, networks=list(SHIPPED), halves=job.halves or (list(HALVES) if whole else []))
 
 
+def _n(job: ReproduceJob, scale: Scale) -> int | None:
+    """The number of z that is fixed, or None where a budget decides: that of the demo too, so that two machines print the same tables."""
+    if job.n is not None:
+        if job.budget is not None:
+            raise InputError("-n fixes the numbers that --budget would shrink; give one of them")
+        return check_count("-n", job.n)
+    demo = job.networks == list(SHIPPED) and job.data == DataOptions(DIGITS) and job.budget is None
+    return scale.demo if demo else None
+
+
 def _checked_budget(minutes: float) -> float:
     if not 0 < minutes <= LONGEST:
         raise InputError(f"--budget must be minutes, more than 0 and at most {LONGEST:.0f}, not {minutes:g}")
@@ -113,20 +132,16 @@ def _checked_budget(minutes: float) -> float:
 
 def _check_folder(out: Path) -> None:
     """Raise InputError unless `out` is new, an earlier run's, or holds nothing that a run writes."""
-    from smalti.experiments.record import Record
-
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is not a folder; choose another --out")
     found = [name for name in MINE if (out / name).exists()]
-    if found and Record.read(out).get("command") != "reproduce":
+    if found and RunRecord.read(out).get("command") != "reproduce":
         raise InputError(f"{out} holds something else ({found[0]}); choose another --out")
 
 
 def _check_same_data(job: ReproduceJob, source: Source) -> None:
     """Raise InputError where `out` is the report of other data, which would be lost."""
-    from smalti.experiments.record import Record
-
-    before = Record.read(job.out).get("data")
+    before = RunRecord.read(job.out).get("data")
     if job.overwrite or not isinstance(before, dict):
         return
     if before.get("fingerprint") != source_identity(source)["fingerprint"] or before.get("hflip") != source.hflip:
@@ -183,7 +198,7 @@ def _command(job: ReproduceJob) -> str:
     shipped = job.networks == list(SHIPPED) and data.data == DIGITS
     words += [] if shipped else _each("--network", job.networks)
     words += [] if shipped and job.halves == list(HALVES) else _each("--half", job.halves)
-    words += ["--scale", job.scale, *_given("--budget", job.budget), *_each("--only", job.only)]
+    words += ["--scale", job.scale, *_given("--budget", job.budget), *_given("-n", job.n), *_each("--only", job.only)]
     words += _given("--seed", job.seed) + _given("--sscd", job.sscd) + ["--trust"] * job.trust
     return shlex.join([*words, "--out", str(job.out)])
 
