@@ -422,6 +422,7 @@ def test_bad_recipes():
         ({"steps": 0}, "steps"),
         ({"learning_rate": -1.0}, "learning_rate"),
         ({"decay": "linear"}, "decay"),
+        ({"ema": 0}, "ema must be at least 1"),
         ({"arch": "adm"}, "no architecture"),
         ({"augment": 2.0}, "augment"),
         ({"seed": 2**64}, "seed"),
@@ -493,10 +494,10 @@ def test_bad_commands(tmp_path, capsys):
     assert "seed" in said("--seed", str(2**64))
     assert "taps" in said("--param", "taps=1,2,1")
     assert "follows from the data" in said("--param", "channels=3")
-    assert "ema must be at least 1" in said("--ema", "0")
+    assert "--ema must be at least" in said("--ema", "0")
     assert "no device 'cpu:99'" in said("--device", "cpu:99")
     assert "no device 'meta'" in said("--device", "meta")
-    assert "do not fill 2000 parts" in said("--part", "1/2000")
+    assert "parts without images" in said("--part", "1/2000")
     assert "even" in said("--param", "model_channels=7")
     assert "no checkpoint" in said("--init", "nothing-here")
 
