@@ -116,7 +116,7 @@ CASES: dict[str, tuple[list[str], dict[str, list[str]]]] = {
             "ema": ["--ema", "100"], "augment": ["--augment", "0.5"], "precision": ["--precision", "float32"],
             "compile": ["--no-compile"], "validate_every": ["--validate-every", "9"], "store": ["--store", "float16"],
             "sample_every": ["--sample-every", "9"], "threads": ["--threads", "1"], "minutes": ["--minutes", "9"],
-            "checkpoint_every": ["--checkpoint-every", "9"], "device": ["--device", "cpu"],
+            "checkpoint_every": ["--checkpoint-every", "9"], "init": ["--init", "ddpmpp-digits"], "device": ["--device", "cpu"],
         },
     ),
 }  # fmt: skip
