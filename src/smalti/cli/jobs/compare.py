@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smalti.analysis.compare import compare
-from smalti.analysis.draws import forward_batch
-from smalti.analysis.forward import forward_z
+from smalti.analysis.forward import forward_batch, forward_z
 from smalti.analysis.identity import identity_of
 from smalti.analysis.reverse import reverse_z
 from smalti.analysis.z_sets import ZSet

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from smalti.analysis.identity import identity_of
-from smalti.analysis.transformations import TRANSFORMATIONS, Box, box_of, shift_of
-from smalti.analysis.transforms import TransformResult, transforms
+from smalti.analysis.transforms import TRANSFORMATIONS, Box, TransformResult, box_of, shift_of, transforms
 from smalti.cli.jobs.arrays import load_z
 from smalti.cli.jobs.data import DataOptions, open_source
 from smalti.cli.jobs.identity import data_identity, versions

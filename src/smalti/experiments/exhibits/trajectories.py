@@ -16,10 +16,10 @@ import torch
 
 from smalti.analysis.intervals import TELLING, Bootstrap
 from smalti.core.table import Table
+from smalti.experiments.captions import label_of, labels_of, listed, significant
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
-from smalti.experiments.samples import sample_counts, sample_notes, sample_step
+from smalti.experiments.shared_steps import sample_counts, sample_notes, sample_step
 from smalti.experiments.steps import Results, Step
-from smalti.experiments.wording import label_of, labels_of, listed, significant
 from smalti.report.grids import grid_figure
 from smalti.report.trajectory_curves import distances_over_steps
 
