@@ -186,7 +186,7 @@ def write_page(
     )
     path = out / REPORT
     with atomic_write(path) as file:
-        file.write(render(page).encode())
+        file.write(render(page).encode("utf-8", "backslashreplace"))
     return path, _more(lab, claims)
 
 

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from smalti.cli.jobs.batches import run_batches
+from smalti.cli.runs import run_batches
 from smalti.core import folder_lock as lock
 from smalti.core.errors import InputError, NoRoomError
 from smalti.core.files import save_npz
@@ -23,6 +23,12 @@ def start(path, identity=IDENTITY, **flags):
 
 def record(path):
     return json.loads((path / "run.json").read_text())
+
+
+def keep(folder, low, high):
+    """Images low .. high - 1 are finished, and all before them."""
+    folder.pieces().put(f"images-{low:07d}-{high:07d}", {"a": np.zeros(high - low)})
+    folder.record_done(high)
 
 
 class Work:
@@ -82,7 +88,7 @@ def test_the_record_is_right_at_every_moment(tmp_path):
     with RunFolder(tmp_path, FILES) as folder:
         folder.start(IDENTITY, 5, {})
         assert record(tmp_path)["status"] == "partial"
-        folder.save_part(0, 2, {"a": np.zeros(2)}, done=2)
+        keep(folder, 0, 2)
         assert record(tmp_path)["done"] == 2
 
 
@@ -184,7 +190,7 @@ def test_what_an_interrupted_run_advises_works(tmp_path):
     with RunFolder(tmp_path, FILES, overwrite=True) as folder:
         folder.start(IDENTITY, 5, {})
         assert str(folder.interrupted(0, "image")).endswith("finished; run the same command again")
-        folder.save_part(0, 1, {"a": np.zeros(1)}, done=1)
+        keep(folder, 0, 1)
         assert "1 of 5 images is kept" in str(folder.interrupted(1, "image"))
         assert str(folder.interrupted(1, "image")).endswith("with --resume instead of --overwrite")
     with RunFolder(tmp_path, FILES, resume=True) as folder:
@@ -204,9 +210,9 @@ def test_a_full_disk_advises_what_works(tmp_path, monkeypatch, parts, advice):
     with pytest.raises(NoRoomError, match=rf"the disk is full; .*{advice}$"), RunFolder(tmp_path, FILES) as folder:
         folder.start(IDENTITY, 5, {})
         for part in range(parts):
-            folder.save_part(part, part + 1, {"a": np.zeros(1)}, done=part + 1)
+            keep(folder, part, part + 1)
         monkeypatch.setattr(os, "fsync", full)
-        folder.save_part(parts, parts + 1, {"a": np.zeros(1)}, done=parts + 1)
+        keep(folder, parts, parts + 1)
     monkeypatch.undo()
     assert not start(tmp_path, resume=bool(parts))
 
@@ -219,7 +225,7 @@ def test_one_writer_at_a_time(tmp_path, flags):
     early = RunFolder(tmp_path / "r", FILES, **flags)  # before the other has begun
     with RunFolder(tmp_path / "r", FILES) as folder:
         folder.start(IDENTITY, 5, {})
-        folder.save_part(0, 5, {"a": np.zeros(5)}, done=5)
+        keep(folder, 0, 5)
         with pytest.raises(InputError, match=BUSY):
             RunFolder(tmp_path / "r", FILES, **flags)
         with pytest.raises(InputError, match=BUSY):

@@ -1,4 +1,4 @@
-"""--denoiser and --network: the set of denoisers that a command looks at, on the same images.
+"""--denoiser and --network: the one denoiser that a command runs, or the set of them that it looks at on the same images.
 
 A network was trained on certain images. Analytic denoisers that it is held against are made on those, so that they explain
 the same data set: the images recorded with the first network, flips included.
@@ -8,15 +8,81 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from smalti import denoisers
-from smalti.cli.jobs.parameters import parse_parameters
+from smalti.analysis.identity import plain
+from smalti.cli.command import check_regular
+from smalti.cli.parameters import parse_parameters, split_name
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
+from smalti.core.text import printable
 from smalti.source import Source
 
-__all__ = ["check_fits", "check_labelled", "open_subjects", "parse_denoisers"]
+__all__ = [
+    "DEFAULT",
+    "Chosen",
+    "check_fits",
+    "check_labelled",
+    "choose",
+    "load_network",
+    "open_subjects",
+    "parse_denoisers",
+]
+
+
+DEFAULT = "pspc-square"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A denoiser to be made on a source, or a network that is there already.
+
+    Attributes:
+        name: for captions.
+        identity: plain values that determine it.
+        parameters: of a denoiser's constructor.
+        network: or the network.
+    """
+
+    name: str
+    identity: dict[str, Any]
+    parameters: dict[str, Any]
+    network: Any = None
+
+    def create(self, source: Source) -> Denoiser:
+        """The denoiser on `source`.
+
+        Raises:
+            InputError: a network for images of another shape; a parameter that the denoiser refuses.
+        """
+        if self.network is None:
+            return denoisers.create(self.name, source, **self.parameters)
+        check_fits(self.network, source)
+        return self.network
+
+
+def choose(denoiser: str | None, pairs: Sequence[str], backend: str | None, network: str | None) -> Chosen:
+    """What the options name; checked before the data is opened.
+
+    Args:
+        denoiser: NAME or NAME:PARAM=VALUE; None for the default, or for a network.
+        pairs: further PARAM=VALUE, from --param.
+        backend: from --backend, or None.
+        network: a checkpoint, or the name of one that comes with smalti.
+
+    Raises:
+        InputError: a denoiser and a network; an unknown one; a checkpoint that cannot be loaded.
+    """
+    if network is None:
+        name, own = split_name(denoiser or DEFAULT)
+        parameters = parse_parameters(denoisers.find(name), [*own, *pairs], backend)
+        return Chosen(name, {"name": name, "parameters": plain(parameters)}, parameters)
+    if denoiser is not None or pairs or backend is not None:
+        raise InputError("--network is the denoiser already; leave --denoiser, --param and --backend out")
+    loaded = load_network(network)
+    return Chosen(printable(loaded.name), {"network": loaded.name, "digest": loaded.digest()}, {}, loaded)
 
 
 def parse_denoisers(texts: Sequence[str], backend: str | None = None) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -34,11 +100,8 @@ def parse_denoisers(texts: Sequence[str], backend: str | None = None) -> dict[st
     """
     parsed: dict[str, tuple[str, dict[str, Any]]] = {}
     for text in texts:
-        name, *pairs = text.strip().split(":")
+        name, pairs = split_name(text)
         kind = denoisers.find(name)
-        for pair in pairs:
-            if "=" not in pair:
-                raise InputError(f"--denoiser takes NAME:PARAM=VALUE, such as local-score:window=5, not {text!r}")
         parameters = parse_parameters(kind, pairs)
         if backend is not None and "backend" in denoisers.parameters_of(kind):
             parameters = {"backend": backend, **parameters}
@@ -70,7 +133,8 @@ def open_subjects(
     subjects: dict[str, Denoiser] = {}
     images = source
     for text in networks_named:
-        network = _open_network(text, source)
+        network = load_network(text)
+        check_fits(network, source)
         trained_on = network.training_source(source)
         if not subjects:
             images = trained_on
@@ -87,12 +151,16 @@ def open_subjects(
     return subjects, images
 
 
-def _open_network(text: str, source: Source) -> Any:
+def load_network(text: str) -> Any:
+    """The network of --network: a file, a folder, or a name of one that comes with smalti.
+
+    Raises:
+        InputError: there is none, or it cannot be loaded.
+    """
     from smalti.networks import Network  # torch modules, for commands that need them
 
-    network = Network.load(text)
-    check_fits(network, source)
-    return network
+    check_regular("--network", text, folders=True, missing=True)
+    return Network.load(text)
 
 
 def check_labelled(labelled: bool, subjects: Mapping[str, Denoiser], source: Source) -> None:
@@ -117,7 +185,8 @@ def check_fits(network: Any, source: Source) -> None:
 
 
 def _unused_name(name: str, text: str, taken: Any, option: str) -> str:
-    """`name`, or `text` where the name is taken."""
+    """`name`, or `text` where the name is taken; fit to be printed, drawn and written, whatever the file is called."""
+    name, text = printable(name), printable(text)
     if name not in taken:
         return name
     if text in taken or text == name:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from smalti.cli.jobs.subjects import check_fits
+from smalti.cli.subjects import check_fits, load_network
 from smalti.core.errors import InputError
 from smalti.source import Source, Split
 
@@ -24,12 +24,10 @@ def open_halves(texts: Sequence[str], opened: Source) -> dict[str, tuple[Any, So
     Raises:
         InputError: a network of images of another shape; one whose training images are not known; halves with images in common.
     """
-    from smalti.networks import Network
-
     halves: dict[str, tuple[Any, Source]] = {}
     seen: list[np.ndarray] = []
     for number, text in enumerate(texts, 1):
-        network = Network.load(text)
+        network = load_network(text)
         check_fits(network, opened)
         numbers = training_numbers(network, opened)
         if numbers is None:

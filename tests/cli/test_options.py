@@ -1,7 +1,8 @@
 import pytest
 
-from smalti.cli.jobs.data import DataOptions, open_source, parse_resolution
+from smalti.cli.options import NAMED_DATA, Images, parse_resolution
 from smalti.core.errors import InputError
+from smalti.source.opening import NAMES
 
 
 @pytest.mark.parametrize(("text", "size"), [(None, None), ("32", 32), ("32x48", (32, 48)), (" 8X9 ", (8, 9))])
@@ -17,7 +18,7 @@ def test_bad_resolution(text):
 
 def test_every_option_reaches_the_source(monkeypatch, tmp_path):
     monkeypatch.setenv("SMALTI_CACHE", str(tmp_path))
-    source = open_source(DataOptions("digits", hflip=True, classes="3, 8", limit=10, resolution="4x6"))
+    source = Images("digits", hflip=True, classes="3, 8", limit=10, resolution="4x6").open()
     assert source.hflip
     assert set(source.labels.tolist()) <= {3, 8}
     assert len(source) == 10
@@ -26,4 +27,8 @@ def test_every_option_reaches_the_source(monkeypatch, tmp_path):
 
 def test_empty_class_names_are_refused():
     with pytest.raises(InputError, match="--classes"):
-        open_source(DataOptions("digits", classes="3,"))
+        Images("digits", classes="3,").check()
+
+
+def test_names_are_the_sources():
+    assert NAMED_DATA == NAMES
