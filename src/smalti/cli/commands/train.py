@@ -177,8 +177,8 @@ def train(
     from smalti.cli.parameters import parse_arguments
     from smalti.cli.printing import print_path, say
     from smalti.networks.architectures import ARCHITECTURES, find_preset
+    from smalti.report.curves import loss_curve
     from smalti.report.figures import save_figure, style
-    from smalti.report.training_plots import loss_curve
     from smalti.source import Split
     from smalti.training import Recipe
     from smalti.training import train as train_network

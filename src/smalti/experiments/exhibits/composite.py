@@ -27,7 +27,7 @@ from smalti.experiments.captions import label_of, runs, significant
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.steps import Arrays, Results, Step, Work
 from smalti.report.composite_figure import CompositeParts, composite_figure, masks_figure
-from smalti.report.grids import broken
+from smalti.report.image_grid import broken
 from smalti.report.pixels import shown_noisy
 
 if TYPE_CHECKING:

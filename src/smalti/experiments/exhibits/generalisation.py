@@ -40,8 +40,8 @@ from smalti.experiments.shared_steps import sample_counts, sample_step
 from smalti.experiments.steps import Arrays, Results, Step, Work
 from smalti.metrics import distance_ratio
 from smalti.report.figures import Look, colour_of
-from smalti.report.generalisation_figure import agreement_figure, ratios_figure
-from smalti.report.grids import grid_figure
+from smalti.report.image_grid import grid_figure
+from smalti.report.sample_figures import agreement_figure, ratios_figure
 from smalti.source import Source
 
 if TYPE_CHECKING:

@@ -27,8 +27,7 @@ from smalti.experiments.costs import count_within
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.laboratory import Laboratory
 from smalti.experiments.steps import Arrays, Results, Step, Work
-from smalti.report.heatmap_grid import heatmap_grid
-from smalti.report.sides_plot import sides_figure
+from smalti.report.sensitivity_plots import heatmap_grid, sides_figure
 
 __all__ = ["SensitiveArea"]
 

@@ -33,8 +33,8 @@ from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.shared_steps import sample_counts, sample_notes, sample_step
 from smalti.experiments.steps import Arrays, Results, Step, Work
 from smalti.metrics import cosine, ssim
-from smalti.report.grids import grid_figure
-from smalti.report.similarity_matrix import matrix_figure
+from smalti.report.image_grid import grid_figure
+from smalti.report.sample_figures import matrix_figure
 
 if TYPE_CHECKING:
     from smalti.experiments.laboratory import Laboratory
