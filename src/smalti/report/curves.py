@@ -17,7 +17,7 @@ from smalti.core.table import Table
 from smalti.report.figures import PALETTE, Look, banded, looks_of
 from smalti.report.pixels import channels_note, shown_noisy, tile
 
-__all__ = ["agreement_figure", "comparison_figure", "error_axis", "error_figure", "loss_curve", "sigma_axis"]
+__all__ = ["agreement_figure", "comparison_figure", "error_axis", "error_figure", "sigma_axis"]
 
 DEPTH = 1e-5  # an axis of errors goes down to this much of the largest: below is rounding
 LEGEND_ROW = 4
@@ -157,27 +157,3 @@ def _gallery(figure: FigureBase, examples: Mapping[str, torch.Tensor], sigmas: S
     note = channels_note(next(iter(examples.values())).shape[1])
     if note:
         figure.supxlabel(note, fontsize=7)
-
-
-def loss_curve(history: Sequence[Mapping[str, float]], title: str = "") -> Figure:
-    """Training and validation loss over steps, both axes logarithmic; to be drawn inside `style()`.
-
-    Args:
-        history: rows {"step", "loss"}, some with "validation".
-        title: above the plot.
-    """
-    figure = Figure(figsize=(5, 3.2), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([r["step"] for r in history], [r["loss"] for r in history], color=PALETTE["grey"], lw=1, label="training")
-    held = [r for r in history if "validation" in r]
-    if held:
-        marker = "." if len(held) < 60 else ""
-        steps, losses = [r["step"] for r in held], [r["validation"] for r in held]
-        axes.plot(steps, losses, color=PALETTE["vermillion"], marker=marker, label="held out, averaged weights")
-    axes.set(xlabel="step", ylabel="weighted squared error", title=title)
-    if history:
-        axes.set(xscale="log", yscale="log")
-        axes.legend()
-    else:
-        axes.text(0.5, 0.5, "no row of the log yet", ha="center", transform=axes.transAxes)
-    return figure
