@@ -239,8 +239,8 @@ def _schedule(found: Calibration, process: str) -> Table:
 
 def _write(path: Path, found: Calibration, against: str | None) -> None:
     from smalti.cli.printing import say
-    from smalti.report.calibration_plot import calibration_figure
     from smalti.report.figures import save_figure, style
+    from smalti.report.patch_plots import calibration_figure
 
     found.table().save(path / ERRORS)
     named = {None: "the clean images", "optimal": "the optimal denoiser"}.get(against, against)

@@ -168,8 +168,7 @@ def _make(
     how: dict[str, Any],
 ) -> ZSet:
     """A set of z; `drawn` is (sigmas, n, seed), `how` goes to `reverse_z`."""
-    from smalti.analysis.draws import forward_batch
-    from smalti.analysis.forward import forward_z
+    from smalti.analysis.forward import forward_batch, forward_z
     from smalti.analysis.reverse import reverse_z
 
     sigmas, n, seed = drawn
