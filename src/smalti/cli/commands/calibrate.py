@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import options
-from smalti.cli.command import command
+from smalti.cli.command import CHECKPOINT, command
 from smalti.cli.options import Images, Run
 from smalti.core.errors import InputError
 
@@ -64,6 +64,7 @@ def calibrate(
             help="The network to be like: a checkpoint, or one that comes with smalti. Without one, images are held out.",
             rich_help_panel=options.METHOD,
         ),
+        CHECKPOINT,
     ] = None,
     optimal: Annotated[
         bool,
