@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from smalti.report.pixels import tiled
+from smalti.core.pixels import tiled
 
 __all__ = ["broken", "draw_grid", "grid_figure"]
 

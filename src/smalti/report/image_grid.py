@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from smalti.core.errors import InputError
-from smalti.report.pixels import channels_note, tiled
+from smalti.core.pixels import channels_note, tiled
 
 __all__ = ["image_grid"]
 

@@ -19,12 +19,12 @@ from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.core.files import save_npz
 from smalti.core.noise import standard_normal
+from smalti.core.pixels import shown_noisy
 from smalti.core.run_folder import RunFolder
 from smalti.core.schedule import edm_sigmas
 from smalti.core.text import counted
 from smalti.core.validation import check_count
 from smalti.report.pictures import NOISY_NOTE, aligned_rows, save_png, sigma_caption
-from smalti.report.pixels import shown_noisy
 from smalti.source import Source
 
 __all__ = ["DenoiseJob", "run_denoise"]
