@@ -25,6 +25,7 @@ __all__ = [
     "central_directory_hash",
     "check_member",
     "folder_tree",
+    "is_hidden",
     "open_zip",
     "zip_errors",
     "zip_identity",
@@ -33,6 +34,7 @@ __all__ = [
 
 MAX_MEMBER = 256 << 20  # bytes of one image file, or dataset.json
 MAX_RATIO = 200  # of compression, for files of more than a mebibyte: images do not compress like that, bombs do
+MAX_DEPTH = 100
 _BROKEN = {
     errno.ENOENT: "a broken link",
     errno.ENOTDIR: "a broken link",
@@ -58,7 +60,8 @@ class Tree:
     ignored: tuple[tuple[str, str], ...] = ()
 
 
-def _hidden(path: str) -> bool:
+def is_hidden(path: str) -> bool:
+    """Whether a path is one that nobody means to be looked at: its name, or a folder's, starts with a dot."""
     return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
 
 
@@ -103,11 +106,14 @@ def _walk(
     if (here.st_dev, here.st_ino) in above:
         ignored.append((prefix, "a link to a folder above it"))
         return
+    if len(above) >= MAX_DEPTH:
+        ignored.append((prefix, f"more than {MAX_DEPTH} folders deep"))
+        return
     above = (*above, (here.st_dev, here.st_ino))
     with os.scandir(folder) as entries:
         for entry in entries:
             path = prefix + entry.name
-            if _hidden(entry.name):
+            if is_hidden(entry.name):
                 continue
             try:
                 info = entry.stat()
@@ -182,7 +188,7 @@ def zip_tree(archive: zipfile.ZipFile, path: Path, wanted: Callable[[str], bool]
         if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in name.split("/"):
             raise InputError(f"{path} is refused: the member {printable(info.filename)!r} leaves the archive")
         name = posixpath.normpath(name)
-        if info.is_dir() or _hidden(name):
+        if info.is_dir() or is_hidden(name):
             continue
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG):
