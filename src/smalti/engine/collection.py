@@ -294,7 +294,8 @@ class PosteriorMeanCollection(Denoiser):
         )
 
     def collection(self, sigma: float) -> PosteriorMeanCollection:
-        """Itself: a collection serves every sigma with the same windows."""
+        """Itself: a collection serves every sigma with the same windows; InputError for one that no call takes."""
+        check_sigma(sigma, 1)
         return self
 
     @property
