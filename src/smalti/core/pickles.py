@@ -301,8 +301,8 @@ def _set_items(target: dict[Any, Any], items: list[Any]) -> dict[Any, Any]:
     if len(items) % 2:
         raise ValueError("a key without a value")
     for key, value in zip(items[::2], items[1::2], strict=True):
-        quick = isinstance(key, (str, bytes)) or (isinstance(key, int) and key.bit_length() <= 64)
-        if not quick:  # others may take for ever to hash
+        quick = isinstance(key, (str, bytes)) or (isinstance(key, int) and key.bit_length() <= 60)
+        if not quick:  # others may take for ever to hash, or, integers beyond 2^61 - 1, all have one hash
             raise RefusedError(f"it has a dict key of type {type(key).__name__}")
         # ints whose low bits agree collide in a dict; large ones (old optimisers' addresses) are kept under a text, which does not
         target[f"#{key}" if isinstance(key, int) and abs(key) >= SMALL_KEY else key] = value

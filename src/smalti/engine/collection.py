@@ -42,7 +42,7 @@ class PosteriorMeanCollection(Denoiser):
         queries: windows Q_k, what the k-th posterior looks at.
         responses: windows R_k, which pixels of its mean it contributes; as many as queries, the queries themselves by default.
         match: which elements a query may be compared with, and their prior weights; the same place in every image by default.
-        backend: "auto", "numba", "torch" or "reference".
+        backend: "auto", "numba", "triton" (CUDA), "torch" or "reference".
         tolerance: what a pixel of D may be off, in the working scale, for elements that are left out because their weights are
             certified to be small (see `smalti.engine.pruning`); 0 leaves out nothing. Normalisers may lack the same share.
 
@@ -290,7 +290,8 @@ class PosteriorMeanCollection(Denoiser):
         return posterior_means(self, z, levels, self._query_numbers(queries), self._groups(classes, len(z))).to(z.dtype)
 
     def collection(self, sigma: float) -> PosteriorMeanCollection:
-        """Itself: a collection serves every sigma with the same windows."""
+        """Itself: a collection serves every sigma with the same windows; InputError for one that no call takes."""
+        check_sigma(sigma, 1)
         return self
 
     @property
