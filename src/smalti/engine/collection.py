@@ -23,7 +23,7 @@ from smalti.engine.backend import Backend
 from smalti.engine.backends import backend_for, backend_names
 from smalti.engine.decomposition import Attribution, attribution, check_pixels
 from smalti.engine.elements import Selection
-from smalti.engine.jacobian import closed_form, one_by_one, plan
+from smalti.engine.jacobian import Queries, closed_form, one_by_one, plan
 from smalti.engine.match import Match, SamePlace
 from smalti.engine.posterior import Posterior, inspect_posterior, posterior_means
 from smalti.engine.problem import Problem
@@ -49,7 +49,7 @@ class PosteriorMeanCollection(Denoiser):
         queries: windows Q_k, what the k-th posterior looks at.
         responses: windows R_k, which pixels of its mean it contributes; as many as queries, the queries themselves by default.
         match: which elements a query may be compared with, and their prior weights; the same place in every image by default.
-        backend: "auto", "numba", "torch" or "reference".
+        backend: "auto", "numba", "triton" (CUDA), "torch" or "reference".
         tolerance: what a pixel of D may be off, in the working scale, for elements that are left out because their weights are
             certified to be small (see `smalti.engine.pruning`); 0 leaves out nothing. Normalisers may lack the same share.
 
@@ -126,6 +126,7 @@ class PosteriorMeanCollection(Denoiser):
 
     # ----------------------------------------------------------------------------------------- the two phases, by parts
 
+    @undisturbed()
     def log_normalisers(
         self, z: torch.Tensor, sigma: float | torch.Tensor, labels: Labels = None, images: Images = None
     ) -> torch.Tensor:
@@ -148,6 +149,7 @@ class PosteriorMeanCollection(Denoiser):
         ]
         return _by_row(parts, len(z), empty)
 
+    @undisturbed()
     def numerator(
         self,
         z: torch.Tensor,
@@ -176,6 +178,7 @@ class PosteriorMeanCollection(Denoiser):
 
     # ------------------------------------------------------------------------------------------------ derivatives
 
+    @undisturbed()
     def jacobian_product(
         self,
         z: torch.Tensor,
@@ -260,16 +263,25 @@ class PosteriorMeanCollection(Denoiser):
         """
         z, levels, classes = self._checked(z, sigma, labels)
         size = max(1, ROWS_BYTES // (8 * self.shape[0] * z.numel()))
-        for some, queries in (group for part in pixels.split(size) for group in plan(self.problem, part)):
-            if queries is None:
-                transposed = partial(self.jacobian_product, z, levels, labels=classes, transpose=True)
-                yield from (one_by_one(transposed, z, pixel) for pixel in some)
-                continue
-            groups = self._groups(classes, len(z))
-            parts = [
-                (rows, closed_form(self.problem, z[rows], levels[rows], queries, chosen)) for rows, chosen in groups
-            ]
-            yield _by_row(parts, len(z))
+        for part in pixels.split(size):
+            with undisturbed():
+                groups = plan(self.problem, part)
+            for some, queries in groups:
+                if queries is None:
+                    transposed = partial(self.jacobian_product, z, levels, labels=classes, transpose=True)
+                    yield from (one_by_one(transposed, z, pixel) for pixel in some)
+                else:
+                    yield self._rows_in_closed_form(z, levels, classes, queries)
+
+    @undisturbed()
+    def _rows_in_closed_form(
+        self, z: torch.Tensor, sigma: torch.Tensor, classes: torch.Tensor | None, queries: Queries
+    ) -> torch.Tensor:
+        parts = [
+            (rows, closed_form(self.problem, z[rows], sigma[rows], queries, chosen))
+            for rows, chosen in self._groups(classes, len(z))
+        ]
+        return _by_row(parts, len(z))
 
     def _jacobian_product_by_autograd(
         self,
@@ -288,6 +300,7 @@ class PosteriorMeanCollection(Denoiser):
 
     # --------------------------------------------------------------------------------------- looking at the posteriors
 
+    @undisturbed()
     def posterior(
         self, z: torch.Tensor, sigma: float | torch.Tensor, queries: Sequence[int], top: int = 10, labels: Labels = None
     ) -> Posterior:
@@ -346,6 +359,7 @@ class PosteriorMeanCollection(Denoiser):
             parts.append((rows, attribution(self.problem, shares, chosen_pixels, denoised)))
         return Attribution.stacked(parts, len(z))
 
+    @undisturbed()
     def means(
         self, z: torch.Tensor, sigma: float | torch.Tensor, queries: Sequence[int], labels: Labels = None
     ) -> torch.Tensor:
@@ -356,7 +370,8 @@ class PosteriorMeanCollection(Denoiser):
         )
 
     def collection(self, sigma: float) -> PosteriorMeanCollection:
-        """Itself: a collection serves every sigma with the same windows."""
+        """Itself: a collection serves every sigma with the same windows; InputError for one that no call takes."""
+        check_sigma(sigma, 1)
         return self
 
     @property

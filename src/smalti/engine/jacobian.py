@@ -18,7 +18,7 @@ import torch
 from smalti.engine.elements import Selection, stored
 from smalti.engine.problem import Problem
 
-__all__ = ["closed_form", "one_by_one", "plan"]
+__all__ = ["Queries", "closed_form", "one_by_one", "plan"]
 
 BLOCK_BYTES = 32 << 20  # of one intermediate
 WEIGHTS_BYTES = 256 << 20  # of the weights of one z

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from smalti.core.errors import InputError
+from smalti.core.surroundings import outside
 from smalti.engine.match import Match
 from smalti.engine.windows import Windows
 from smalti.source import Source
@@ -101,13 +102,13 @@ class Problem:
         return images, kinds >= len(self.shifts), torch.tensor(self.shifts)[kinds % len(self.shifts)]
 
     def planned(self, make: Callable[[Problem], T]) -> T:
-        """`make(self)`, made once and kept with the problem: what a program prepares that no call changes.
+        """`make(self)`, made once and kept with the problem: what a program prepares that no call changes, and no mode of torch around one.
 
         Args:
             make: a function of a module, or of a class; it is the key.
         """
         if make not in self._plans:
-            self._plans[make] = make(self)
+            self._plans[make] = outside(make, self)
         return self._plans[make]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -18,8 +18,8 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from smalti.core.pixels import shown_noisy, to_u8
 from smalti.provenance.explanation import Explanation
-from smalti.report.pixels import shown_noisy, to_u8
 
 __all__ = ["ExplanationPage", "render_explanation"]
 

@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import math
+import mmap
 import os
 import re
 import secrets
@@ -38,7 +39,7 @@ from smalti.source.memory import allocate, size_in_words
 __all__ = ["Built", "Store", "forget", "memory_store", "through_cache"]
 
 FORMAT = 2
-CHECKED_AT_ONCE = 32 << 20  # bytes of images that are compared with their checksums on opening (some 40 ms)
+CHECKED_AT_ONCE = 16 << 20  # bytes of images that are compared with their checksums on opening (some 20 ms)
 _TEMPORARY = ".tmp-"
 _LEFT_OVER = re.compile(r"\.tmp-(\d+)-[0-9a-z-]*")
 
@@ -87,6 +88,14 @@ class Store:
                 self.give_up(error)
         self.images = allocate(shape, dtype, f"{self.what} as one array {shape}")
         return self.images
+
+    def release(self) -> None:
+        """Let go of the pages that were written, which the disk has: else a large set seems to fill the memory."""
+        if isinstance(self.images, np.memmap):
+            self.images.flush()
+            mapped = getattr(self.images, "_mmap", None)
+            if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)
 
     def give_up(self, error: OSError) -> None:
         """Warn once that the cache cannot be written, remove what is there, and go on in memory."""
