@@ -189,15 +189,20 @@ def _region(text: str | None) -> tuple[int, int, int, int] | None:
 
 def _picture(path: Path, source: Source) -> torch.Tensor:
     """The picture as one image of the source's shape, (C, H, W) in the working scale, by the rules of data sets."""
-    import tempfile
+    import torch
 
-    from smalti.source import Source
+    from smalti.core.errors import from_os_error
+    from smalti.source.decoding import decode
 
-    with tempfile.TemporaryDirectory() as alone:
-        link = Path(alone) / path.name
-        link.symlink_to(path.resolve())
-        opened = Source.open(alone, resolution=source.shape[1:], progress=False)
-    found = opened.working([0])[0]
+    try:
+        pixels = decode(path.read_bytes(), source.shape[1:])
+    except OSError as error:
+        if error.filename is not None:
+            raise from_os_error(error, f"read {path}") from error
+        raise InputError(f"--image {path} is no picture that can be read ({error})") from None
+    except Exception as error:  # whatever Pillow raises on a damaged file
+        raise InputError(f"--image {path} is no picture that can be read ({error})") from None
+    found = torch.from_numpy(pixels).float() / 127.5 - 1
     channels = source.shape[0]
     if found.shape[0] == channels:
         return found
