@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smalti.cli.command import Between, Contents, Group, check_regular
+from smalti.cli.command import CHECKPOINT, Between, Contents, Group, check_regular
 from smalti.core.errors import InputError, from_os_error
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Process(str, Enum):
 
 
 DATA, METHOD, RUN = "Data", "Method", "Run"  # panels of the help text
-DATA_HELP = "Folder, zip, .npy, .npz, CIFAR-10 archive, or 'digits'."
+DATA_HELP = "Folder, zip or tar of images, arrays, a published data set, or 'digits'."
 NAMED_DATA = ("digits",)  # data sets with a name instead of a path
 
 COUNT = Between(1, 10_000_000)  # images, noisy images
@@ -111,6 +111,7 @@ Networks = Annotated[
     typer.Option(
         "--network", help="A checkpoint, or a network that comes with smalti; repeatable.", rich_help_panel=METHOD
     ),
+    CHECKPOINT,
 ]
 BackendOption = Annotated[
     Backend | None, typer.Option("--backend", help="Where the engine computes.", rich_help_panel=METHOD)
@@ -164,14 +165,19 @@ class Images(Group):
     ] = None
     layout: Annotated[
         Layout | None,
-        typer.Option("--layout", help="Axis order of .npy/.npz.", show_default="nchw", rich_help_panel=DATA),
+        typer.Option("--layout", help="Axis order of arrays.", show_default="nchw", rich_help_panel=DATA),
     ] = None
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave unreadable images out instead of stopping.", rich_help_panel=DATA)
     ] = False
 
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="One part of the data: train, test, validation.", rich_help_panel=DATA),
+    ] = None
+
     # the options that the content of the opened images says
-    SAID = ("data", "hflip", "classes", "limit", "resolution", "layout", "skip_bad")
+    SAID = ("data", "hflip", "classes", "limit", "resolution", "layout", "skip_bad", "split")
 
     def check(self) -> None:
         """Raise InputError for what can be seen without reading an image: so a mistyped path is said at once."""
@@ -196,6 +202,7 @@ class Images(Group):
             limit=self.limit,
             resolution=parse_resolution(self.resolution),
             layout=None if self.layout is None else Layout(self.layout).value,
+            split=self.split,
             skip_bad=self.skip_bad,
             progress=True,
         )
@@ -230,6 +237,7 @@ class Method(Group):
         typer.Option(
             "--network", help="Instead: a checkpoint, or a network of `smalti networks`.", rich_help_panel=METHOD
         ),
+        CHECKPOINT,
     ] = None
     labels: Annotated[
         str | None,
@@ -280,8 +288,6 @@ class Subjects(Group):
         parse_denoisers(self.denoiser or (), self.backend)
         if not self.denoiser and not self.network:
             raise InputError("nothing to look at; give at least one --denoiser or --network")
-        for path in self.network or ():
-            check_regular("--network", path, folders=True, missing=True)
 
     def open(self, source: Source) -> tuple[dict[str, Denoiser], Source]:
         """Them by unique names, networks first, and the images that they are about (`smalti.cli.subjects.open_subjects`)."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import options
-from smalti.cli.command import Between, command
+from smalti.cli.command import CHECKPOINT, Between, command
 from smalti.cli.options import Images, Run
 from smalti.core.errors import InputError, InterruptedRunError
 from smalti.core.text import printable
@@ -94,6 +94,7 @@ def train(
             show_default="a new one",
             rich_help_panel=NETWORK,
         ),
+        CHECKPOINT,
     ] = None,
     conditional: Annotated[
         bool, typer.Option("--conditional", help="Train on the classes.", rich_help_panel=NETWORK)
@@ -272,6 +273,10 @@ def parse_part(text: str) -> tuple[int, int]:
 
 def _check_fits(recipe: Recipe, source: Source, begun: Network | None) -> None:
     """Raise InputError for an architecture that cannot be built for these images, or too many parts of them."""
+    import torch
+
+    from smalti.networks.architectures import build
+
     split = recipe.split
     if split.parts > max(1, len(source) - split.held_out):
         raise InputError(
@@ -280,7 +285,9 @@ def _check_fits(recipe: Recipe, source: Source, begun: Network | None) -> None:
         )
     split.training(source)
     try:
-        recipe.config(source.shape, source.num_classes, None if begun is None else begun.config or {})
+        config = recipe.config(source.shape, source.num_classes, None if begun is None else begun.config or {})
+        with torch.device("meta"):  # what fits only when it computes is said before anything is made
+            build(config)(torch.zeros(2, *source.shape), torch.ones(2))
     except InputError:
         raise
     except (ArithmeticError, AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
