@@ -1,12 +1,18 @@
-"""What a measurement is: one row of the table, and the rows with what they were measured on."""
+"""What a measurement is: one row of the table; the rows, and the machine that they were measured on."""
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
 
-__all__ = ["Measurement", "Results", "best"]
+from smalti.engine.threads import get_threads
+from smalti.source import Source
+
+__all__ = ["Measurement", "Results", "best", "describe_machine"]
 
 
 @dataclass(frozen=True)
@@ -72,3 +78,20 @@ def best(work: Callable[[], object], repetitions: int = 3, enough: float = float
         work()
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+def describe_machine(source: Source) -> dict[str, str | float]:
+    """Processor, threads, versions, data."""
+    info = Path("/proc/cpuinfo")
+    names = (
+        [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        if info.exists()
+        else []
+    )
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "numba"))
+    return {
+        "data": repr(source),
+        "processor": names[0] if names else platform.processor(),
+        "threads": get_threads(),
+        "versions": f"Python {platform.python_version()}, {versions}",
+    }

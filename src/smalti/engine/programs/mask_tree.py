@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from smalti.engine.compiled.tree_kernels import EMPTY
+
 __all__ = ["MaskTree", "mask_tree"]
 
 BLOCK = 4096  # masks that a tree is made of at once: all pairs of them are compared, 64 MB
-EMPTY = 0  # the place where the sum of the empty mask lies
 
 
 @dataclass(frozen=True)

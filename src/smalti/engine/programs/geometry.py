@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from smalti.engine.compiled.kernels import LANES
-from smalti.engine.compiled.memory import aligned, padded
+from smalti.engine.programs.memory import aligned, padded
 from smalti.engine.windows import Boxes
 
 __all__ = ["Geometry"]

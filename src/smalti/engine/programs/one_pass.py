@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
-from smalti.engine.compiled.normalisers import LOG2E, Normalisers
-from smalti.engine.compiled.program import Program, worth_float64
 from smalti.engine.elements import Selection
-from smalti.engine.precision import double
+from smalti.engine.problem import Problem
+from smalti.engine.programs.base import Program
+from smalti.engine.running import LOG2E, Normalisers, Running, merged
 
-if TYPE_CHECKING:
-    from smalti.engine.collection import PosteriorMeanCollection
-
-__all__ = ["OnePassProgram", "PixelMeansProgram", "Running", "merged"]
-
-# (rows, 2 + M, K) float64: maximum of the logits, sum of 2^(logit - maximum), sums of that times M entries
-Running = np.ndarray
+__all__ = ["OnePassProgram", "PixelMeansProgram", "images_of", "single_entries"]
 
 
 class OnePassProgram(Program):
-    """A subclass sets `relative_error`, `shifts` (B, K) base 2, and defines `scan`, `joined` and `as_images`."""
+    """A subclass sets `shifts` (B, K) base 2, and defines `scan`, `joined` and `as_images`."""
 
-    relative_error: float
     shifts: np.ndarray
     _found: Running | None = None
 
@@ -47,10 +38,11 @@ class OnePassProgram(Program):
             alive = np.zeros((len(self.z), len(self.selection)), np.uint8)
             running = self.scan(everyone, everything, np.float32, alive)
             largest = np.abs(self.joined(running)[:, 0]).max(1)
-            for b in np.flatnonzero(double(largest / LOG2E, self.relative_error)):
-                both = self.both_flips(np.array([b]))
-                elements = worth_float64(alive[both], largest[b], self.relative_error)
-                running[both] = self.scan(both, elements, np.float64, np.zeros_like(alive[both]))
+
+            def again(rows: np.ndarray, elements: np.ndarray) -> None:
+                running[rows] = self.scan(rows, elements, np.float64, np.zeros_like(alive[rows]))
+
+            self.again_in_float64(largest, alive, again)
             self._found = self.joined(running)
         return self._found
 
@@ -74,11 +66,9 @@ class OnePassProgram(Program):
 class PixelMeansProgram(OnePassProgram):
     """A window for every pixel, in row-major order, that answers with it: K = H W, M = C."""
 
-    def __init__(
-        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
-    ) -> None:
-        super().__init__(collection, z, sigma, selection)
-        self.channels, self.height, self.width = collection.shape
+    def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> None:
+        super().__init__(problem, z, sigma, selection)
+        self.channels, self.height, self.width = problem.shape
 
     def as_images(self, means: np.ndarray) -> np.ndarray:
         return means.reshape(self.batch, self.channels, self.height, self.width)
@@ -91,7 +81,25 @@ class PixelMeansProgram(OnePassProgram):
         return merged(own, grid[..., ::-1].reshape(own.shape))
 
 
-def merged(a: Running, b: Running) -> Running:
-    """Two running posteriors as one."""
-    top = np.maximum(a[:, :1], b[:, :1])
-    return np.concatenate([top, a[:, 1:] * np.exp2(a[:, :1] - top) + b[:, 1:] * np.exp2(b[:, :1] - top)], 1)
+def single_entries(responses: np.ndarray, shape: tuple[int, int, int], flips: int) -> list[np.ndarray] | None:
+    """(K, M) entries, for each flip, if every response (K, C or 1, H, W) is one pixel (M = C) or one entry (M = 1) of weight 1."""
+    channels, height, width = shape
+    flat = responses.reshape(len(responses), -1)
+    if not ((flat != 0).sum(1) == 1).all() or not (flat.max(1) == 1).all():
+        return None
+    place = flat.argmax(1)
+    row, column = np.divmod(place % (height * width), width)
+    first = place // (height * width) * height * width
+    found = []
+    for flip in range(flips):
+        entry = first + row * width + (width - 1 - column if flip else column)
+        over = np.arange(channels) * height * width if responses.shape[1] == 1 else np.zeros(1, np.int64)
+        found.append(np.ascontiguousarray(entry[:, None] + over))
+    return found
+
+
+def images_of(means: np.ndarray, entries: np.ndarray, size: int) -> np.ndarray:
+    """(B, M, K) sums of entries (K, M), added up where they belong: (B, size)."""
+    out = np.zeros((len(means), size))
+    np.add.at(out.T, entries.T, means.transpose(1, 2, 0))
+    return out

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import weakref
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from smalti.engine.compiled import kernels, search_kernels, shift_kernels
-from smalti.engine.compiled.memory import aligned, aligned_copy
-from smalti.engine.compiled.normalisers import LOG2E
-from smalti.engine.compiled.one_pass import PixelMeansProgram, Running, merged
-from smalti.engine.compiled.search import SearchPlan, searched
 from smalti.engine.compiled.shift_rows import FOUR
 from smalti.engine.elements import Selection
-from smalti.engine.match import EveryPlace, SameBorderDistance
 from smalti.engine.precision import WINDOW_ERROR, double
+from smalti.engine.problem import Problem
+from smalti.engine.programs.memory import aligned, aligned_copy
+from smalti.engine.programs.one_pass import PixelMeansProgram
+from smalti.engine.programs.search import SearchPlan, searched
 from smalti.engine.pruning import extent
+from smalti.engine.running import LOG2E, Running, merged
 from smalti.engine.threads import in_order
 from smalti.engine.windows import Centred
-
-if TYPE_CHECKING:
-    from smalti.engine.collection import PosteriorMeanCollection
 
 __all__ = ["ShiftProgram"]
 
 CHUNK = 64  # images; each takes as long as a thousand at one place
 PROBE = 64  # images that tell beforehand whether float64 is needed
 VECTOR = 8  # entries that canvases are rounded up to
-DIRECTIONS = 32  # images that the directions of sketches are made for
 COST = 0.25  # nanoseconds, see `_Plan.cost`; measured on two threads of one core of a Zen 4
 
 
@@ -38,28 +33,14 @@ class ShiftProgram(PixelMeansProgram):
 
     relative_error = WINDOW_ERROR
 
-    def __init__(
-        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
-    ) -> None:
-        super().__init__(collection, z, sigma, selection)
-        queries = collection.queries
+    def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> None:
+        super().__init__(problem, z, sigma, selection)
+        queries = problem.queries
         assert isinstance(queries, Centred)
-        if collection not in _plans:
-            _plans[collection] = _Plan.of(collection)
-        self.plan = _plans[collection]
+        self.plan = problem.planned(_Plan.of)
         self.radius = queries.size // 2
         self.squares = self.window_squares()
         self.shifts = self.where_relative(self.squares)[: self.batch]
-
-    @staticmethod
-    def covers(collection: PosteriorMeanCollection) -> bool:
-        """Whether queries are centred boxes that shifts never cut, and responses their pixels."""
-        queries, match = collection.queries, collection.match
-        if not isinstance(queries, Centred) or collection.responses != Centred(1):
-            return False
-        if isinstance(match, SameBorderDistance):
-            return not queries.wrap and (match.border is None or match.border >= queries.size // 2)
-        return type(match) is EveryPlace and queries.wrap
 
     def posteriors(self) -> Running:
         """(B, 2 + M, K) relative to `shifts`.
@@ -104,15 +85,12 @@ class ShiftProgram(PixelMeansProgram):
 
     def _searched(self, batch: np.ndarray, seen: np.ndarray) -> dict[int, np.ndarray]:
         """(2 + C, K) for each of `batch` whose elements that matter are better looked for one by one than among all distances."""
-        largest = extent(self.collection.source) * self.unit * self._side * self.channels
+        largest = extent(self.problem.source) * self.unit * self._side * self.channels
         if not len(batch) or largest > search_kernels.LARGEST:  # of z, far smaller numbers are refused
             return {}
-        if self.collection not in _search_plans:
-            some = self.images[:: max(1, len(self.images) // DIRECTIONS)].reshape(-1, *self.collection.shape)
-            centred = some.astype(np.float64) - self.offset
-            _search_plans[self.collection] = SearchPlan.of(self.collection, self._side, self.plan.wrap, centred)
         compared = len(self.selection) * self.plan.places
-        return searched(self, _search_plans[self.collection], batch, seen[batch], compared, self.plan.cost)
+        plan = self.problem.planned(SearchPlan.of)
+        return searched(self, plan, batch, seen[batch], compared, self.plan.cost)
 
     def _needed(self, running: Running, times: float = 1.0) -> np.ndarray:
         """(flips B,) bool: which z, with their flips, need float64; or would, if sums were so many times as large."""
@@ -210,7 +188,7 @@ class ShiftProgram(PixelMeansProgram):
         additions = (
             self.channels + 2 * side + 10 + (tall if gaps else 0)
         )  # of channels, rows, columns, and to the logit
-        largest = self.offset if self.images.dtype == np.uint8 else extent(self.collection.source)
+        largest = self.offset if self.images.dtype == np.uint8 else extent(self.problem.source)
         terms = side * tall * self.channels * (largest**2 + 2 * largest * np.abs(self.z[batch]).max((1, 2, 3)))
         # twice, for the maximum that a logit is compared with
         return (
@@ -249,13 +227,13 @@ class _Plan(NamedTuple):
         return COST * FOUR * float(differences + windows)
 
     @staticmethod
-    def of(collection: PosteriorMeanCollection) -> _Plan:
-        queries = collection.queries
+    def of(problem: Problem) -> _Plan:
+        queries = problem.queries
         assert isinstance(queries, Centred)
-        assert collection.admitted is not None
-        _, height, width = collection.shape
+        assert problem.admitted is not None
+        _, height, width = problem.shape
         radius, wrap = queries.size // 2, queries.wrap
-        table = collection.admitted.numpy().reshape(height, width, height, width)  # row, column, sy, sx
+        table = problem.admitted.numpy().reshape(height, width, height, width)  # row, column, sy, sx
         rows, columns = np.any(table, (1, 3)), np.any(table, (0, 2))  # (row, sy), (column, sx)
         # where windows are cut at the border, there are zeros around image and z; shifts of rows come FOUR at a time, not all admitted
         across = 0 if wrap else radius
@@ -295,7 +273,7 @@ class _Plan(NamedTuple):
             jobs.append((low, high, z_margins[1][0] - across - shift, before, len(segments)))
         return _Plan(
             wrap,
-            int(collection.admitted.sum(1).max()),
+            int(problem.admitted.sum(1).max()),
             z_margins,
             x_layout,
             z_layout,
@@ -304,10 +282,6 @@ class _Plan(NamedTuple):
             np.array(jobs, np.int64),
             np.array(segments, np.int64),
         )
-
-
-_plans: weakref.WeakKeyDictionary[PosteriorMeanCollection, _Plan] = weakref.WeakKeyDictionary()
-_search_plans: weakref.WeakKeyDictionary[PosteriorMeanCollection, SearchPlan] = weakref.WeakKeyDictionary()
 
 
 def _by_four(table: np.ndarray, size: int, wrap: bool) -> list[range]:

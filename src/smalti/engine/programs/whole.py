@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
 from smalti.engine.compiled import kernels
-from smalti.engine.compiled.leaving_out import gaps
-from smalti.engine.compiled.normalisers import LOG2E, Normalisers
-from smalti.engine.compiled.program import LOWEST, Program, chunks_of
 from smalti.engine.elements import Selection
 from smalti.engine.precision import FULL_ERROR, double
+from smalti.engine.problem import Problem
+from smalti.engine.programs.base import LOWEST, Program, chunks_of
+from smalti.engine.running import LOG2E, Normalisers
 from smalti.engine.threads import in_order
 
-if TYPE_CHECKING:
-    from smalti.engine.collection import PosteriorMeanCollection
-
-__all__ = ["FullProgram"]
+__all__ = ["WholeProgram"]
 
 ROUNDING = 2.0**-20  # of a float32 logit, relative, and with room
 
 
-class FullProgram(Program):
+class WholeProgram(Program):
     """One window, all of the image: one distance per image, kept from phase 1 to phase 2."""
 
-    def __init__(
-        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
-    ) -> None:
-        super().__init__(collection, z, sigma, selection)
+    def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> None:
+        super().__init__(problem, z, sigma, selection)
         self.flat = self.images.reshape(len(self.images), -1)
         self.points = self.z.reshape(len(self.z), -1)
         # (flips B, 1), base 2: what relative distances take from every logit
         self.shifts = (np.where(self.noisy, (self.points**2).sum(1), 0) * self.scales)[:, None]
         self.tiles = _tiles(self.flat.shape[1])
-        self.bits, _ = gaps(self)
+        self.bits, _ = self.gaps()
         self._logits: np.ndarray | None = None
 
     def logits(self) -> np.ndarray:
@@ -143,7 +136,7 @@ class FullProgram(Program):
             return numerator
 
         total = sum(in_order(work, len(chunks)), np.zeros(self.points.shape))
-        return self.fold(total.reshape(len(total), *self.collection.shape)) / self.unit
+        return self.fold(total.reshape(len(total), *self.problem.shape)) / self.unit
 
 
 def _tiles(dimension: int) -> np.ndarray:

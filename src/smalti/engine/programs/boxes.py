@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from smalti.engine.compiled import kernels
-from smalti.engine.compiled.geometry import Geometry
-from smalti.engine.compiled.leaving_out import gaps, seeds
-from smalti.engine.compiled.memory import aligned, aligned_copy
-from smalti.engine.compiled.normalisers import LOG2E, Normalisers
-from smalti.engine.compiled.program import LOWEST, Program, chunks_of, worth_float64
 from smalti.engine.elements import Selection
-from smalti.engine.precision import WINDOW_ERROR, double
+from smalti.engine.precision import WINDOW_ERROR, by_precision, double
+from smalti.engine.problem import Problem
+from smalti.engine.programs.base import LOWEST, Program, chunks_of, seeds
+from smalti.engine.programs.geometry import Geometry
+from smalti.engine.programs.memory import aligned, aligned_copy
+from smalti.engine.running import LOG2E, Normalisers
 from smalti.engine.threads import in_order
-
-if TYPE_CHECKING:
-    from smalti.engine.collection import PosteriorMeanCollection
 
 __all__ = ["BoxProgram"]
 
 
 class BoxProgram(Program):
-    def __init__(
-        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
-    ) -> None:
-        super().__init__(collection, z, sigma, selection)
-        box, reply = collection.queries.boxes(collection.shape), collection.responses.boxes(collection.shape)
+    """See `kernels`."""
+
+    relative_error = WINDOW_ERROR
+
+    def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> None:
+        super().__init__(problem, z, sigma, selection)
+        box, reply = problem.queries.boxes(problem.shape), problem.responses.boxes(problem.shape)
         assert box is not None
         assert reply is not None
-        self.geometry = Geometry(box, reply, collection.shape)
+        self.geometry = Geometry(box, reply, problem.shape)
         # from phase 1 to phase 2: which images weigh anything
         self.alive = np.full((len(self.z), len(selection)), kernels.HEAVY, np.uint8)
-        self.gaps = gaps(self)
+        self.bits = self.gaps()
         self.shifts = self.where_relative(self.window_squares())
 
     def _arguments(self, batch: np.ndarray, chosen: np.ndarray, real: type, z: np.ndarray) -> tuple:
@@ -72,10 +70,9 @@ class BoxProgram(Program):
         found = Normalisers(np.empty(shape), np.empty(shape))
         self._phase_one(np.arange(len(self.z)), everything, np.float32, found)
         largest = np.abs(self._join(found).highest).max(1)
-        for b in np.flatnonzero(double(largest / LOG2E, WINDOW_ERROR)):
-            both = self.both_flips(np.array([b]))
-            elements = worth_float64(self.alive[both], largest[b], WINDOW_ERROR)
-            self._phase_one(both, elements, np.float64, found)
+        self.again_in_float64(
+            largest, self.alive, lambda rows, elements: self._phase_one(rows, elements, np.float64, found)
+        )
         return self._join(found)
 
     def _join(self, values: Normalisers) -> Normalisers:
@@ -95,7 +92,7 @@ class BoxProgram(Program):
             state = aligned((len(batch), 2, geometry.windows), real)
             state[:, 0] = highest
             flags = np.zeros((len(batch), len(chosen)), np.uint8)
-            bounds = (real(bits) for bits in self.gaps)
+            bounds = (real(bits) for bits in self.bits)
             kernels.box_normalisers(
                 *self._arguments(batch, chosen, real, z), *bounds, state.reshape(len(batch), -1), flags
             )
@@ -130,10 +127,9 @@ class BoxProgram(Program):
         references, corrections = self._spread(normalisers)
         needed = np.tile(double(np.abs(normalisers.highest).max(1) / LOG2E, WINDOW_ERROR), self.flips)
         total = np.zeros((len(self.z), self.z.shape[1], geometry.plane))
-        for batch, real in ((np.flatnonzero(~needed), np.float32), (np.flatnonzero(needed), np.float64)):
-            if len(batch):
-                pair = aligned_copy(references[batch], real), aligned_copy(corrections[batch], real)
-                total[batch] = self._phase_two(batch, real, *pair)
+        for batch, real in by_precision(needed):
+            pair = aligned_copy(references[batch], real), aligned_copy(corrections[batch], real)
+            total[batch] = self._phase_two(batch, real, *pair)
         return self.fold(geometry.images(total)) / self.unit
 
     def _phase_two(self, batch: np.ndarray, real: type, references: np.ndarray, corrections: np.ndarray) -> np.ndarray:
@@ -148,7 +144,7 @@ class BoxProgram(Program):
             arguments = self._arguments(batch, chosen, real, z)
             outer = geometry.outer(geometry.reply)
             kernels.box_numerator(
-                *arguments, outer, references, corrections, alive, np.float32(-self.gaps[0]), numerator
+                *arguments, outer, references, corrections, alive, np.float32(-self.bits[0]), numerator
             )
             return numerator
 
@@ -156,7 +152,7 @@ class BoxProgram(Program):
 
     def covariance_product(self, direction: np.ndarray, transpose: bool) -> np.ndarray:
         """sum_k outer_k * Cov_k(x, x) (inner_k * direction): (B, C, H, W) float64, working scale. Leaves out nothing."""
-        self.gaps = -LOWEST, -LOWEST
+        self.bits = -LOWEST, -LOWEST
         geometry = self.geometry
         inner, outer = (geometry.reply, geometry.box) if transpose else (geometry.box, geometry.reply)
         references, corrections = self._spread(self.relative_normalisers())

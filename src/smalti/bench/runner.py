@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
-from smalti.bench.machine import describe_machine
-from smalti.bench.measurement import Measurement, Results
+from smalti.bench.results import Measurement, Results, describe_machine
 from smalti.bench.rows.local import equivariant_local_score, same_place
 from smalti.bench.rows.masks import flex, pca
 from smalti.bench.rows.processes import processes
 from smalti.bench.rows.squares import flips, optimal, other_backends, pspc_square, samples
-from smalti.bench.setup import BATCH, Setup
-from smalti.bench.subject import noisy
+from smalti.bench.setup import BATCH, Setup, noisy
 from smalti.denoisers import Optimal, PSPCSquare
 from smalti.source import Source
 

@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 import functools
-import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from smalti.engine.compiled import mask_kernels
-from smalti.engine.compiled.atoms import Atoms, grouped, make_atoms
 from smalti.engine.compiled.kernels import LOWEST_LOGIT
-from smalti.engine.compiled.normalisers import LOG2E, Normalisers
-from smalti.engine.compiled.one_pass import OnePassProgram, Running, merged
-from smalti.engine.compiled.program import Program, chunks_of, worth_float64
-from smalti.engine.compiled.replies import images_of, single_entries
-from smalti.engine.compiled.tree_program import TreeProgram, has_tree
 from smalti.engine.elements import Selection
-from smalti.engine.precision import PRODUCT_ERROR, double
+from smalti.engine.precision import PRODUCT_ERROR, by_precision, double
+from smalti.engine.problem import Problem
+from smalti.engine.programs.atoms import Atoms, grouped, make_atoms
+from smalti.engine.programs.base import Program, chunks_of
+from smalti.engine.programs.one_pass import OnePassProgram, images_of, single_entries
+from smalti.engine.running import LOG2E, Normalisers, Running, merged
 from smalti.engine.threads import in_order
 
-if TYPE_CHECKING:
-    from smalti.engine.collection import PosteriorMeanCollection
-
-__all__ = ["EntryProgram", "MaskProgram", "mask_program"]
+__all__ = ["EntryProgram", "MaskProgram", "answers_are_entries"]
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """The windows of a collection as the kernels read them.
+    """The windows of a problem as the kernels read them.
 
     Attributes:
         queries: one for each flip: of the windows, and of their mirror images.
         responses: the same of the responses, in the same groups.
-        order: (K,) query number k of the kernels is query order[k] of the collection.
+        order: (K,) query number k of the kernels is query order[k] of the problem.
         summed, replies_summed: whether masks are the same in all channels.
         own: (K, entries) float64 queries in the kernels' order, for the sums of |z|^2.
         replies: one for each flip: (K, M) entries that a query responds with, where these are single pixels or entries; else none.
@@ -49,28 +43,33 @@ class _Layout:
     own: np.ndarray
     replies: list[np.ndarray]
 
-
-_layouts: weakref.WeakKeyDictionary[PosteriorMeanCollection, _Layout] = weakref.WeakKeyDictionary()
-
-
-def mask_program(
-    collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
-) -> MaskProgram | EntryProgram | TreeProgram:
-    """One pass where every response is one pixel or entry, along a tree where masks are hard too; else two phases."""
-    if has_tree(collection):
-        return TreeProgram(collection, z, sigma, selection)
-    kind = EntryProgram if _layout_of(collection).replies else MaskProgram
-    return kind(collection, z, sigma, selection)
+    @classmethod
+    def of(cls, problem: Problem) -> _Layout:
+        shape = problem.shape
+        queries, responses = (w.masks(shape).numpy() for w in (problem.queries, problem.responses))
+        order, groups = grouped(queries, problem.queries.anchors(shape).numpy())
+        queries, responses = queries[order], responses[order]
+        flips = range(problem.flips)
+        single = single_entries(responses, shape, problem.flips)
+        return cls(
+            [make_atoms(_flat(queries, flip), groups) for flip in flips],
+            [] if single is not None else [make_atoms(_flat(responses, flip), groups) for flip in flips],
+            order,
+            queries.shape[1] == 1,
+            responses.shape[1] == 1,
+            _flat(queries, 0),
+            [] if single is None else [entries * mask_kernels.LANES for entries in single],
+        )
 
 
 class _Masks(Program):
     """What both have. With flips, z is flipped and the windows too, so that no image is moved."""
 
-    def __init__(
-        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
-    ) -> None:
-        super().__init__(collection, z, sigma, selection)
-        self.layout = _layout_of(collection)
+    relative_error = PRODUCT_ERROR
+
+    def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> None:
+        super().__init__(problem, z, sigma, selection)
+        self.layout = problem.planned(_Layout.of)
         self.flat = self.images.reshape(len(self.images), -1)
         self.points = self.z.reshape(len(self.z), -1)
         # (B, K), base 2: what relative distances take from every logit; the same for z and its flip
@@ -93,15 +92,16 @@ class _Masks(Program):
         )
 
 
+def answers_are_entries(problem: Problem) -> bool:
+    """Whether every response is one pixel or entry of weight 1."""
+    return bool(problem.planned(_Layout.of).replies)
+
+
 class EntryProgram(_Masks, OnePassProgram):  # type: ignore[misc]
     """Responses that are single pixels or entries, of soft masks (of hard ones: `TreeProgram`); see `mask_kernels.mask_means`."""
 
-    relative_error = PRODUCT_ERROR
-
-    def __init__(
-        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
-    ) -> None:
-        super().__init__(collection, z, sigma, selection)
+    def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> None:
+        super().__init__(problem, z, sigma, selection)
         self.shifts = _in_order(self.shifts, self.layout.order)
 
     def scan(self, batch: np.ndarray, elements: np.ndarray, real: type, alive: np.ndarray) -> Running:
@@ -146,10 +146,8 @@ class EntryProgram(_Masks, OnePassProgram):  # type: ignore[misc]
 class MaskProgram(_Masks):
     """Responses of any form; see `mask_kernels`."""
 
-    def __init__(
-        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
-    ) -> None:
-        super().__init__(collection, z, sigma, selection)
+    def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> None:
+        super().__init__(problem, z, sigma, selection)
         self.alive = np.ones((len(self.z), len(selection)), np.uint8)
 
     def normalisers(self) -> np.ndarray:
@@ -164,10 +162,12 @@ class MaskProgram(_Masks):
         everything = np.arange(len(self.selection))
         found = self._phase_one(np.arange(self.batch), everything, np.float32)
         largest = np.abs(found.highest).max(1)
-        for b in np.flatnonzero(double(largest / LOG2E, PRODUCT_ERROR)):
-            elements = worth_float64(self.alive[self.both_flips(np.array([b]))], largest[b], PRODUCT_ERROR)
-            exact = self._phase_one(np.array([b]), elements, np.float64)
-            found.highest[b], found.mass[b] = exact.highest[0], exact.mass[0]
+
+        def again(rows: np.ndarray, elements: np.ndarray) -> None:
+            exact = self._phase_one(rows[:1], elements, np.float64)
+            found.highest[rows[0]], found.mass[rows[0]] = exact.highest[0], exact.mass[0]
+
+        self.again_in_float64(largest, self.alive, again)
         return found
 
     def _phase_one(self, batch: np.ndarray, elements: np.ndarray, real: type) -> Normalisers:
@@ -205,8 +205,8 @@ class MaskProgram(_Masks):
         references = np.where(normalisers.mass > 0, normalisers.highest, np.inf)
         needed = double(np.abs(normalisers.highest).max(1) / LOG2E, PRODUCT_ERROR)
         total = np.zeros(self.points.shape)
-        for batch, real in ((np.flatnonzero(~needed), np.float32), (np.flatnonzero(needed), np.float64)):
-            for flip in range(self.flips if len(batch) else 0):
+        for batch, real in by_precision(needed):
+            for flip in range(self.flips):
                 pair = references[batch].astype(real), corrections[batch].astype(real)
                 total[batch + flip * self.batch] = self._phase_two(flip, batch + flip * self.batch, real, *pair)
         return self.fold(total.reshape(self.z.shape)) / self.unit
@@ -239,34 +239,12 @@ class MaskProgram(_Masks):
         return sum(in_order(work, len(chunks)), np.zeros((len(rows), self.points.shape[1])))
 
 
-def _layout_of(collection: PosteriorMeanCollection) -> _Layout:
-    """The collection's windows for the kernels; made once, and kept as long as the collection."""
-    if collection not in _layouts:
-        shape = collection.shape
-        queries, responses = (w.masks(shape).numpy() for w in (collection.queries, collection.responses))
-        order, groups = grouped(queries, collection.queries.anchors(shape).numpy())
-        queries, responses = queries[order], responses[order]
-        flips = 2 if collection.source.hflip else 1
-        single = single_entries(responses, shape, flips)
-        atoms = [] if single is not None else [make_atoms(_flat(responses, flip), groups) for flip in range(flips)]
-        _layouts[collection] = _Layout(
-            [make_atoms(_flat(queries, flip), groups) for flip in range(flips)],
-            atoms,
-            order,
-            queries.shape[1] == 1,
-            responses.shape[1] == 1,
-            _flat(queries, 0),
-            [] if single is None else [entries * mask_kernels.LANES for entries in single],
-        )
-    return _layouts[collection]
-
-
 def _flat(masks: np.ndarray, flip: int) -> np.ndarray:
     return (masks[..., ::-1] if flip else masks).reshape(len(masks), -1)
 
 
 def _in_order(values: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """(..., K) in the kernels' order -> in the collection's."""
+    """(..., K) in the kernels' order -> in the problem's."""
     out = np.empty_like(values)
     out[..., order] = values
     return out

@@ -8,30 +8,31 @@ are is measured on the way, and a z that too many are left for is handed back.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from smalti.engine.compiled import search_kernels
 from smalti.engine.compiled.kernels import LOWEST_LOGIT
-from smalti.engine.compiled.memory import aligned, aligned_copy
-from smalti.engine.compiled.one_pass import Running, merged
 from smalti.engine.compiled.sketch_rows import COARSE, FINE, QUERIES
-from smalti.engine.compiled.sketches import Sketches
 from smalti.engine.compiled.vectors import VECTOR
+from smalti.engine.elements import units
 from smalti.engine.neighbours import rough_distances
+from smalti.engine.problem import Problem
+from smalti.engine.programs.base import Program
+from smalti.engine.programs.memory import aligned, aligned_copy
+from smalti.engine.programs.sketches import Sketches
 from smalti.engine.pruning import extent
+from smalti.engine.running import Running, merged
 from smalti.engine.threads import in_order
-
-if TYPE_CHECKING:
-    from smalti.engine.collection import PosteriorMeanCollection
-    from smalti.engine.compiled.program import Program
+from smalti.engine.windows import Centred
 
 __all__ = ["Search", "SearchPlan", "searched"]
 
 LANES = VECTOR // 4
 CHUNK = 64  # images
+DIRECTIONS = 32  # images that the directions of sketches are made for
 TRIAL = 8  # images that the first estimate is made on
 NEAREST = 2  # images for each z that are looked at first
 HOPEFUL, PATIENCE = (
@@ -46,7 +47,7 @@ FILTER_COST, SHORT_COST, LONG_COST, WINDOW_COST, ROW_COST, MATTERS_COST = 0.17, 
 
 
 class SearchPlan(NamedTuple):
-    """Arguments of `search_pass` that depend on the collection alone, and the directions.
+    """Arguments of `search_pass` that depend on the problem alone, and the directions.
 
     Attributes:
         wrap: whether z wraps around; then only windows inside an image are places, else those that its border cuts too.
@@ -67,15 +68,19 @@ class SearchPlan(NamedTuple):
     sketches: Sketches
 
     @staticmethod
-    def of(collection: PosteriorMeanCollection, side: int, wrap: bool, some: np.ndarray) -> SearchPlan:
-        """`some`: (n, C, H, W) float64 images in stored units, that the directions are made for."""
-        assert collection.admitted is not None
-        _, height, width = collection.shape
+    def of(problem: Problem) -> SearchPlan:
+        """For queries `Centred`; the directions are made for some of the images, in stored units."""
+        assert isinstance(problem.queries, Centred)
+        assert problem.admitted is not None
+        side, wrap = 2 * (problem.queries.size // 2) + 1, problem.queries.wrap
+        images = np.asarray(problem.source.images)
+        some = images[:: max(1, len(images) // DIRECTIONS)].astype(np.float64) - units(images)[1]
+        _, height, width = problem.shape
         margin = 0 if wrap else side // 2
         tall, wide = height + 2 * margin, width + 2 * margin
         grid = (tall, wide, tall - side + 1, wide - side + 1)
         inside = side // 2 if wrap else 0  # how far the first place's pixel lies from the border
-        table = _places(collection.admitted.numpy(), height, width, inside, grid)
+        table = _places(problem.admitted.numpy(), height, width, inside, grid)
         _, first, number = np.unique(table, axis=0, return_index=True, return_inverse=True)
         entries, slots, classes, pairs = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [], 0
         for m in range(len(first)):
@@ -132,7 +137,7 @@ class Search:
 
     Args:
         program: the call.
-        plan: of its collection.
+        plan: of its problem.
         batch: (rows,) which of its (flips B,) z.
         fine: whether long sketches are made as well as short ones.
         compared: elements that each query compares, of which any may be left out (see `smalti.engine.pruning`).
@@ -156,7 +161,7 @@ class Search:
         self.short, self.long, norms = self._sketched(wide)
         self.gaps = np.full(count, program.gap(compared) + ROUNDED)
         numbers = channels * side**2
-        largest = program.offset if program.images.dtype == np.uint8 else extent(program.collection.source)
+        largest = program.offset if program.images.dtype == np.uint8 else extent(program.problem.source)
         reach = self.sketches.rounding() * (norms + largest * numbers**0.5)
         self.roundings = np.stack([reach, np.full(count, 1 + 2.0**-22 * (numbers + FINE))], 1)
 
@@ -237,7 +242,7 @@ def searched(
 
     Args:
         program: the call.
-        plan: of its collection.
+        plan: of its problem.
         batch: (rows,) which of its (flips B,) z; their distances are not relative.
         seen: (rows, K) logits of some of the elements that are compared, at most the largest.
         compared: elements that each query compares.
@@ -295,7 +300,7 @@ def _near(search: Search, seen: np.ndarray) -> np.ndarray:
     """`seen`, or the best logits of the images that are nearest as wholes, where those are larger."""
     program, best = search.program, seen.copy()
     views = torch.from_numpy(program.z[search.batch].reshape(len(search.batch), -1) / program.unit)
-    distances = rough_distances(program.collection.source, [views], program.selection.indices)
+    distances = rough_distances(program.problem.source, [views], program.selection.indices)
     few = min(NEAREST, distances.shape[1])
     for row, near in enumerate(np.argpartition(distances, few - 1, 1)[:, :few]):
         alone = search.among(np.arange(len(best)) == row, True)

@@ -12,25 +12,20 @@ independent from entry to entry.
 from __future__ import annotations
 
 import functools
-import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from smalti.engine.compiled import tree_kernels
-from smalti.engine.compiled.mask_tree import MaskTree, mask_tree
-from smalti.engine.compiled.normalisers import LOG2E
-from smalti.engine.compiled.one_pass import OnePassProgram, Running, merged
-from smalti.engine.compiled.program import chunks_of
-from smalti.engine.compiled.replies import images_of, single_entries
 from smalti.engine.elements import Selection
 from smalti.engine.precision import TOLERATED, rounding_error
+from smalti.engine.problem import Problem
+from smalti.engine.programs.base import chunks_of
+from smalti.engine.programs.mask_tree import MaskTree, mask_tree
+from smalti.engine.programs.one_pass import OnePassProgram, images_of, single_entries
+from smalti.engine.running import LOG2E, Running, merged
 from smalti.engine.threads import in_order
-
-if TYPE_CHECKING:
-    from smalti.engine.collection import PosteriorMeanCollection
 
 __all__ = ["TreeProgram", "has_tree"]
 
@@ -41,7 +36,7 @@ SEED = 0  # of the dither
 
 @dataclass(frozen=True)
 class _Layout:
-    """The windows of a collection as the kernel reads them.
+    """The windows of a problem as the kernel reads them.
 
     Attributes:
         trees: one for each flip: of the masks, and of their mirror images.
@@ -60,22 +55,18 @@ class _Layout:
 
 LEAST_REACH = 1e-6  # bits; of a source whose images are all alike it would be 0
 
-_layouts: weakref.WeakKeyDictionary[PosteriorMeanCollection, _Layout | None] = weakref.WeakKeyDictionary()
 
-
-def has_tree(collection: PosteriorMeanCollection) -> bool:
+def has_tree(problem: Problem) -> bool:
     """Whether all weights of the queries are one number, or 0, and every response is one pixel or entry."""
-    return _layout_of(collection) is not None
+    return problem.planned(_layout) is not None
 
 
 class TreeProgram(OnePassProgram):
     """Posteriors in one pass; each z in int32 or float64 by itself, so that the result cannot depend on the batch."""
 
-    def __init__(
-        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
-    ) -> None:
-        super().__init__(collection, z, sigma, selection)
-        layout = _layout_of(collection)
+    def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> None:
+        super().__init__(problem, z, sigma, selection)
+        layout = problem.planned(_layout)
         assert layout is not None
         self.layout = layout
         self.flat = self.images.reshape(len(self.images), -1)
@@ -115,7 +106,7 @@ class TreeProgram(OnePassProgram):
         """Middles and half widths of the ranges of a term, x^2 - 2 x z: (rows, entries)."""
         low, high = np.array([0.0]), np.array([255.0])  # of uint8
         if self.images.dtype != np.uint8:
-            low, high = (bound.reshape(-1).astype(np.float64) for bound in self.collection.source.stored_range())
+            low, high = (bound.reshape(-1).astype(np.float64) for bound in self.problem.source.stored_range())
         low, high = low - self.offset, high - self.offset
         ends = [x * (x - 2 * self.points) for x in (low, high, np.clip(self.points, low, high))]
         most, least = np.maximum(ends[0], ends[1]), ends[2]
@@ -164,24 +155,16 @@ class TreeProgram(OnePassProgram):
         return found
 
 
-def _layout_of(collection: PosteriorMeanCollection) -> _Layout | None:
-    """Made once, and kept as long as the collection; None if this program does not cover it."""
-    if collection not in _layouts:
-        _layouts[collection] = _make_layout(collection)
-    return _layouts[collection]
-
-
-def _make_layout(collection: PosteriorMeanCollection) -> _Layout | None:
-    shape = collection.shape
-    flips = 2 if collection.source.hflip else 1
-    replies = single_entries(collection.responses.masks(shape).numpy(), shape, flips)
+def _layout(problem: Problem) -> _Layout | None:
+    shape = problem.shape
+    replies = single_entries(problem.responses.masks(shape).numpy(), shape, problem.flips)
     if replies is None:
         return None
-    queries = collection.queries.masks(shape).numpy()
+    queries = problem.queries.masks(shape).numpy()
     masks, weight = queries > 0, float(queries.max())
     if not (queries[masks] == weight).all():
         return None
     tree = mask_tree(masks.reshape(len(masks), -1))
-    trees = [tree, tree.mirrored(shape[2])][:flips]
+    trees = [tree, tree.mirrored(shape[2])][: problem.flips]
     dither = np.random.default_rng(SEED).uniform(-0.5, 0.5, masks[0].size)
     return _Layout(trees, [reply[tree.order] for reply in replies], weight, masks.shape[1] == 1, dither)
