@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TritonBackend"]
 
-LARGEST_SIDE = 128  # of images whose windows are separable: a tile is a whole image
+LARGEST_SIDE = (
+    64  # of images whose windows are separable: a tile is a whole image, and larger ones outgrow the shared memory
+)
 SPLIT_ERROR = 2.0**-21  # relative, of float32 sums as products of operands split in two
 SAMPLE = 32  # images that the mean square is taken of
 PARTIAL_BYTES = 256 << 20  # of the partial results of one launch

@@ -1,15 +1,46 @@
-"""Which of several named arrays are the images and which their labels, by the names that people give them."""
+"""What the names that people give say: which part of a data set, which of several arrays are the images and their labels."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from smalti.core.errors import InputError
-from smalti.source.parts import choose_part, part_of
+from smalti.core.errors import InputError, did_you_mean
+from smalti.core.text import printable, shortened
 
-__all__ = ["Choice", "choose_arrays"]
+__all__ = ["IMAGE_NAMES", "LABEL_NAMES", "SURE_LABELS", "Choice", "choose_arrays", "choose_part", "part_of"]
+
+_SAME = {"training": "train", "val": "validation", "valid": "validation", "dev": "validation", "testing": "test"}
+_SAME |= {"t10k": "test", "unlabelled": "unlabeled"}
+PARTS = ("train", "validation", "test", "unlabeled", "extra")
+
+
+def part_of(name: str) -> str | None:
+    """The part that a name stands for ("val" for "validation"), or None."""
+    name = name.lower()
+    name = _SAME.get(name, name)
+    return name if name in PARTS else None
+
+
+def choose_part(parts: Collection[str], split: str | None, what: str) -> str:
+    """The part that is asked for; without a wish the training images, or the only part.
+
+    Raises:
+        InputError: there is no such part, or none is the training part and several are there.
+    """
+    listed = ", ".join(sorted(parts))
+    if split is None:
+        if "train" in parts or len(parts) == 1:
+            return "train" if "train" in parts else next(iter(parts))
+        raise InputError(f"{what} has the parts {listed}; choose one with split= (--split)")
+    wanted = part_of(str(split)) or split
+    if wanted not in parts:
+        raise InputError(
+            f"{what} has no part {shortened(printable(str(split)))!r}; it has {listed}{did_you_mean(str(split), parts)}"
+        )
+    return wanted
+
 
 IMAGE_NAMES = ("images", "image", "imgs", "x", "data", "samples", "inputs")
 LABEL_NAMES = ("labels", "label", "y", "targets", "target", "classes", "class", "fine_labels", "fine_label")
