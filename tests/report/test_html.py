@@ -92,6 +92,12 @@ def test_long_tables_are_cut_and_say_so():
     assert "nan" not in text
 
 
+def test_words_are_explained_before_they_are_used():
+    text = page(terms={"z": "a noisy image & more"})
+    assert text.index("a noisy image &amp; more") < text.index("Claims and evidence</h2>")
+    assert 'class="terms"' not in page()
+
+
 def test_missing_exhibits_say_why():
     text = Checked(page()).text
     assert "Not shown here: needs a network." in text

@@ -142,6 +142,16 @@ WHO = (
     "target",
     "a",
 )  # columns that say whose number a row is, the first that a table has
+TERMS = {
+    "z, sigma": "a noisy image, z = x + sigma noise, x an image with values from -1 to 1; sigma is the noise level",
+    "forward, reverse": "where z come from: training images with noise, or the states that a network's own sampling passes through",
+    "optimal": "the posterior mean over whole training images: the best answer on average, which copies them when it samples",
+    "PSPC": "patch set posterior composite: posterior means of overlapping patches, averaged; of squares (pspc-square), or of masks that "
+    "follow what a network looks at (pspc-flex)",
+    "CFDM": "closed-form diffusion: the optimal denoiser averaged over moved z (Scarvelis et al. 2023, arXiv 2310.12395)",
+    "W, A": "the workshop paper of Niedoba et al. and the article on their full paper (Towards a Mechanistic Explanation of Diffusion Model "
+    "Generalization, ICML 2025, arXiv 2411.19339)",
+}
 FILES = {
     "z/forward.npy": "noisy images, forward process",
     "z/reverse.npy": "states of the reference network's own sampling",
@@ -176,6 +186,7 @@ def write_page(
     page = Page(
         title=f"Denoising locally: two papers reproduced on {lab.source.name or 'your images'}",
         lead=_lead(lab),
+        terms=TERMS,
         claims=verdicts,
         sections=[outcome.section for outcome in outcomes],
         counts=counts_table(tables),

@@ -93,6 +93,7 @@ class Page:
     Attributes:
         title: of the page.
         lead: what this is, sentences.
+        terms: words of this page -> what they mean, before they are used.
         claims: each with its verdict; the first thing that is shown.
         sections: the exhibits.
         counts: how many z each denoiser got.
@@ -111,6 +112,7 @@ class Page:
     facts: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     command: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+    terms: Mapping[str, str] = field(default_factory=dict)
 
 
 def render(page: Page) -> str:
