@@ -149,8 +149,8 @@ TERMS = {
     "PSPC": "patch set posterior composite: posterior means of overlapping patches, averaged; of squares (pspc-square), or of masks that "
     "follow what a network looks at (pspc-flex)",
     "CFDM": "closed-form diffusion: the optimal denoiser averaged over moved z (Scarvelis et al. 2023, arXiv 2310.12395)",
-    "W, A": "the workshop paper of Niedoba et al. and the article on their full paper (Towards a Mechanistic Explanation of Diffusion Model "
-    "Generalization, ICML 2025, arXiv 2411.19339)",
+    "W, A": "the workshop paper of Niedoba et al. and the article on their full paper (Towards a Mechanistic Explanation of Diffusion "
+    "Model Generalization, ICML 2025, arXiv 2411.19339)",
 }
 FILES = {
     "z/forward.npy": "noisy images, forward process",
