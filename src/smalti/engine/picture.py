@@ -181,7 +181,10 @@ class PictureProgram:
         def work(number: int) -> tuple[np.ndarray, np.ndarray]:
             picture, shifts = parts[number]
             highest, mass = np.full(windows, LOWEST), np.zeros(windows)
-            picture_normalisers(pictures[picture], z, self.side, shifts, scale, self.gap, highest, mass)
+            x = pictures[picture]
+            picture_normalisers(
+                x.reshape(-1), x.shape, z.reshape(-1), z.shape, self.side, shifts, scale, self.gap, highest, mass
+            )
             return highest, mass
 
         highest, mass = np.full(windows, LOWEST), np.zeros(windows)
@@ -194,26 +197,31 @@ class PictureProgram:
     def _numerator(
         self, z: np.ndarray, scale: float, highest: np.ndarray, mass: np.ndarray, ask: bool
     ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray] | None]:
-        from smalti.engine.compiled.picture_kernels import picture_numerator
+        from smalti.engine.compiled.picture_kernels import TAPS, picture_numerator
 
         parts, pictures = self._parts(z), self.pictures[z.dtype.type]
-        response, inverse = self.response.numpy().astype(np.float32), (1 / mass).astype(np.float32)
+        response = np.zeros(-(-self.side // TAPS) * TAPS, np.float32)
+        response[: self.side] = self.response.numpy()
+        limits, inverse = highest.reshape(-1), (1 / mass).astype(np.float32).reshape(-1)
         asked = z.shape[1:] if ask else (0, 0)
 
         def work(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             picture, shifts = parts[number]
             sums, weight, place = np.zeros(z.shape), np.zeros(asked, np.float32), np.zeros((2, *asked), np.int64)
+            x = pictures[picture]
             picture_numerator(
-                pictures[picture],
-                z,
+                x.reshape(-1),
+                x.shape,
+                z.reshape(-1),
+                z.shape,
                 self.side,
                 response,
                 shifts,
                 scale,
                 self.gap,
-                highest,
+                limits,
                 inverse,
-                sums,
+                sums.reshape(-1),
                 weight,
                 place,
             )
