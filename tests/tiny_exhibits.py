@@ -16,7 +16,7 @@ from smalti.experiments.steps import Step
 from smalti.experiments.z_steps import forward_step
 
 TINY = dataclasses.replace(
-    QUICK, z=4, sensitivity=2, error_levels=3, crops=4, gallery=1, trajectories=1, samples=3, resamples=50
+    QUICK, z=4, sensitivity=2, error_levels=3, crops=4, gallery=1, trajectories=1, samples=3, resamples=50, demo=4
 )
 PARTS = 4
 

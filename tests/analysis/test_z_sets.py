@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -102,6 +103,74 @@ def test_saved_and_loaded(source, tmp_path):
     assert "3 levels from sigma 3 to 0.1, 4 z of 2x5x6 each" in repr(made)
 
 
+def test_half_of_a_set_is_never_read_as_a_set(tmp_path, monkeypatch):
+    """A writing that is cut off at any moment leaves the set before, the new one, or what is refused."""
+    z = torch.arange(18.0).reshape(2, 1, 1, 3, 3)
+    old, new = ZSet(z, [3.0, 2.0]), ZSet(z + 1, [2.0, 1.0])
+    replace = os.replace
+    for before in (None, old):
+        for cut in (0, 1):
+            folder = tmp_path / f"{before is None}-{cut}"
+            if before is not None:
+                before.save(folder / "z.npy")
+            left = [cut]
+
+            def stopping(source, target, left=left):
+                if left[0] == 0:
+                    raise KeyboardInterrupt
+                left[0] -= 1
+                replace(source, target)
+
+            monkeypatch.setattr(os, "replace", stopping)
+            with pytest.raises(KeyboardInterrupt):
+                new.save(folder / "z.npy")
+            monkeypatch.setattr(os, "replace", replace)
+            if before is not None and cut == 0:
+                assert ZSet.load(folder / "z.npy").digest() == old.digest()
+            else:
+                with pytest.raises(InputError, match=r"check the path|its writing was cut off"):
+                    ZSet.load(folder / "z.npy")
+            new.save(folder / "z.npy")
+            assert ZSet.load(folder / "z.npy").digest() == new.digest()
+
+
+def test_a_changed_byte_is_seen_and_files_of_older_versions_are_read(tmp_path):
+    ZSet(torch.zeros(2, 1, 1, 3, 3), [3.0, 2.0]).save(tmp_path / "z.npy")
+    record = json.loads((tmp_path / "z.json").read_text())
+    content = bytearray((tmp_path / "z.npy").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "z.npy").write_bytes(content)
+    with pytest.raises(InputError, match="it was damaged"):
+        ZSet.load(tmp_path / "z.npy")
+    del record["sha256"]
+    (tmp_path / "z.json").write_text(json.dumps(record))
+    assert ZSet.load(tmp_path / "z.npy").sigmas.tolist() == [3.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1" * 5000, "[" * 100_000, "null", "[]", '{"shape": 1}', "\ud800", "NaN",
+        *(json.dumps({"sigmas": sigmas}) for sigmas in ([1], [[1], [2]], "ab", None, {"a": 1}, [True, 1], [10**400, 1], ["1", "2"])),
+        *(json.dumps({"labels": labels}) for labels in (1, "a", [[1], [2, 3]], [[1.5], [2]], [[10**30], [1]], [["a"], [1]], [1, 2], {})),
+        *(json.dumps({"process": process}) for process in (None, 1, ["z"], "\u001b[31m", "\ud800")),
+        *(json.dumps({"about": about}) for about in (None, 1, [], "text")),
+        *(json.dumps({"sha256": digest}) for digest in (None, 1, "00")),
+        *(json.dumps({"shape": shape}) for shape in (None, [1, 1, 1, 3, 3], "2", {})),
+        '{"sigmas": [NaN, 1]}', '{"sigmas": [1, Infinity]}', '{"more": 1}',
+    ],
+)  # fmt: skip
+def test_a_json_that_is_none_of_a_set_is_one_line(text, tmp_path):
+    ZSet(torch.zeros(2, 1, 1, 3, 3), [3.0, 2.0]).save(tmp_path / "z.npy")
+    path = tmp_path / "z.json"
+    if text.startswith("{"):
+        text = json.dumps(json.loads(path.read_text()) | json.loads(text))
+    path.write_bytes(text.encode(errors="surrogatepass"))
+    with pytest.raises(InputError) as raised:
+        ZSet.load(tmp_path / "z.npy")
+    assert "\n" not in str(raised.value)
+
+
 def test_a_full_disk_is_said(source, tmp_path):
     """By the system itself: files of this process may have a kilobyte."""
     resource = pytest.importorskip("resource")
@@ -155,7 +224,7 @@ def test_bad_files(tmp_path):
     ZSet(torch.zeros(2, 1, 1, 3, 3), torch.tensor([2.0, 1.0])).save(tmp_path / "own.npy")
     with pytest.raises(InputError, match="not those of"):
         ZSet.load(tmp_path / "own.npy", [3, 1])
-    saved(good[:1], "own.npy")
+    saved(good[:1], "own.npy")  # of another shape
     with pytest.raises(InputError, match="does not belong"):
         ZSet.load(tmp_path / "own.npy")
     (tmp_path / "own.json").write_text("{")

@@ -43,7 +43,8 @@ def browser():
 def report(browser, tmp_path_factory):
     """The path of a small real report, of curves (SVG) and images (PNG)."""
     from smalti import Source
-    from smalti.experiments.reproduce import Request, reproduce
+    from smalti.experiments.reproduce import reproduce
+    from smalti.experiments.request import Request
     from smalti.networks import Network
 
     folder = tmp_path_factory.mktemp("report")

@@ -10,8 +10,7 @@ from PIL import Image
 
 from smalti import Source, sample
 from smalti.analysis.z_sets import ZSet
-from smalti.cli import main
-from smalti.cli.jobs import subjects
+from smalti.cli import main, subjects
 from smalti.networks import Network, build, preset_config
 from stand_ins import Counts
 

@@ -9,8 +9,7 @@ from PIL import Image
 
 from smalti import PSPCSquare, Source
 from smalti.analysis import calibration
-from smalti.cli import main
-from smalti.cli.jobs import calibrate as job
+from smalti.cli import main, subjects
 from smalti.denoisers import Schedule
 from stand_ins import Counts
 
@@ -39,7 +38,7 @@ def network(monkeypatch):
             inner = PSPCSquare(source, patch_sizes=[5, 5, 3], sigmas=[80.0, 4.0, 0.002])
             return {"five": Counts(inner, stop)}, source
 
-        monkeypatch.setattr(job, "open_subjects", open_subjects)
+        monkeypatch.setattr(subjects, "open_subjects", open_subjects)
 
     return opens
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from smalti import denoisers
 from smalti.cli import main, options
-from smalti.cli.jobs import sample as job
 from smalti.core.noise import standard_normal
+from smalti.report import pictures
 from smalti.sampling import SOLVERS, sample
 from smalti.source import Source
 
@@ -70,7 +70,8 @@ def test_denoise(capsys, tmp_path):
         capsys, "denoise", *DATA, "--denoiser", "local-score", "--param", "window=3", "--level", 9, "-n", 6,
         "--seed", 4, "--labels", "1,7", "--batch-size", 4, "--out", out,
     )  # fmt: skip
-    assert (code, stdout) == (0, f"{out}\n")
+    assert (code, stdout.splitlines()[-1]) == (0, str(out))
+    assert "rms error before" in stdout
     got = np.load(out / "denoised.npz")
     source = Source.open("digits", limit=60)
     assert got["indices"].tolist() == [0, 10, 20, 30, 40, 50]
@@ -281,8 +282,10 @@ def test_every_solver_can_be_typed():
 )
 def test_the_neighbours_caption_says_what_was_compared(capsys, tmp_path, monkeypatch, arguments, title):
     titles = []
-    draw = job.samples_with_neighbours
-    monkeypatch.setattr(job, "samples_with_neighbours", lambda *a, title: titles.append(title) or draw(*a, title=title))
+    draw = pictures.samples_with_neighbours
+    monkeypatch.setattr(
+        pictures, "samples_with_neighbours", lambda *a, title: titles.append(title) or draw(*a, title=title)
+    )
     common = ("--denoiser", "optimal", "-n", 1, "--steps", 1, "--batch-size", 70)
     assert run(capsys, *SAMPLE, *common, *arguments, "--out", tmp_path / "o")[0] == 0
     assert titles == [title]

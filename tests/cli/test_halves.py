@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from helpers import random_source
-from smalti.cli.jobs.halves import training_numbers, unseen
+from smalti.cli.halves import training_numbers, unseen
 from smalti.source import Split
 
 SOURCE = random_source(40, (1, 4, 4))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from smalti import denoisers
-from smalti.cli.jobs.parameters import parse_parameters
+from smalti.cli.parameters import parse_parameters
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 

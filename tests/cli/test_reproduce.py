@@ -60,6 +60,7 @@ def test_the_digits_bring_their_networks(capsys, tmp_path):
     assert list(record["halves"]) == ["half1", "half2"]
     assert record["data"]["images"] == 1617, "the images that they were trained on"
     assert record["again"] == f"smalti reproduce --data digits --scale quick --out {tmp_path}"
+    assert record["n"] == TINY.demo, "the same on every machine"
     assert "180 images" in (tmp_path / "report.html").read_text(), "held out"
 
 
@@ -91,6 +92,8 @@ BAD = [
     (("--budget", 0), "--budget must be minutes"),
     (("--budget", "nan"), "--budget must be minutes"),
     (("--budget", -3), "--budget must be minutes"),
+    (("-n", 0), "-n must be at least 1"),
+    (("-n", 3, "--budget", 1), "give one of them"),
     (("--seed", -1), "seed must be"),
     (("--network", "nothing-here"), "nothing-here"),
     (("--half", "ddpmpp-digits-half1"), "--half is given twice"),

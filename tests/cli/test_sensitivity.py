@@ -43,7 +43,8 @@ def test_what_it_writes(capsys, tmp_path):
         capsys, "sensitivity", *DATA, "--denoiser", "local-score:window=3", "--denoiser", "local-score:window=5",
         "--denoiser", "gaussian", "--sigmas", "30,0.5", "-n", 4, "--seed", 2, "--out", tmp_path / "o",
     )  # fmt: skip
-    assert (code, stdout) == (0, f"{tmp_path / 'o'}\n")
+    assert (code, stdout.splitlines()[-1]) == (0, str(tmp_path / "o"))
+    assert stdout.split()[:4] == ["denoiser", "sigma", "share", "side"]
     kept = ["heatmaps-gaussian.npz", "heatmaps-local-score-window=5.npz", "heatmaps-local-score.npz"]
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == kept + FILES
     source = Source.open("digits", limit=60)
@@ -78,7 +79,7 @@ def test_networks_decide_the_images(capsys, tmp_path, checkpoint):
             np.testing.assert_allclose(found.heatmaps, expected.heatmaps, atol=1e-6)
     record = json.loads((tmp_path / "o" / "run.json").read_text())
     assert record["determined_by"]["data"]["hflip"] is True
-    assert record["determined_by"]["denoisers"]["optimal"]["source"]["hflip"] is True
+    assert record["determined_by"]["denoiser"]["optimal"]["source"]["hflip"] is True
 
 
 def test_interrupted_it_goes_on_and_writes_the_same_bytes(capsys, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import torch
 
 from helpers import exact, noisy, random_source
 from smalti import Gaussian, InputError, LocalScore, Nearest, Optimal, edm_sigmas
-from smalti.cli.jobs.parameters import parse_parameters
+from smalti.cli.parameters import parse_parameters
 from smalti.denoisers import REGISTRY, create, parameters_of
 
 

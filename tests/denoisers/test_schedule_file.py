@@ -8,7 +8,7 @@ import torch
 
 from helpers import noisy, random_source
 from smalti import ClosedFormDiffusion, InputError, PSPCFlex, PSPCSquare, denoisers
-from smalti.cli.jobs.parameters import parse_parameters
+from smalti.cli.parameters import parse_parameters
 from smalti.denoisers.registry import REGISTRY, by_level
 from smalti.denoisers.schedule_file import Schedule, expanded
 

@@ -18,7 +18,10 @@ from scripted import Means as Quarters
 from scripted import saved
 from smalti.core.errors import InputError
 from smalti.experiments import reproduce as module
-from smalti.experiments.reproduce import Request, find_exhibits, reproduce
+from smalti.experiments.exhibit import SHARES, Shown
+from smalti.experiments.exhibits import EXHIBITS
+from smalti.experiments.reproduce import find_exhibits, reproduce
+from smalti.experiments.request import Request
 from smalti.networks import Network
 from tiny_exhibits import PARTS, TINY, Impossible, Means, tables_of
 
@@ -136,6 +139,8 @@ sys.path[:0] = [{os.path.dirname(os.path.dirname(__file__))!r}]
 from tiny_exhibits import TINY, Means
 from smalti import Source
 from smalti.experiments import reproduce as module
+from smalti.experiments.exhibit import SHARES, Shown
+from smalti.experiments.exhibits import EXHIBITS
 module.EXHIBITS = (Means(delay=1.0),)
 module.reproduce(module.Request(Source.open("digits", limit=120), {{}}, TINY, 1.0), Path(sys.argv[1]))
 """
@@ -185,3 +190,49 @@ def test_keys_files_and_shares_of_the_exhibits_are_sound():
     every = find_exhibits(())
     assert len({exhibit.key for exhibit in every}) == len(every) == 10
     assert all(exhibit.share > 0 and exhibit.title and exhibit.origin for exhibit in every)
+
+
+def test_with_a_fixed_n_two_runs_are_the_same_byte_for_byte(tmp_path, request_, exhibits):
+    exhibits(Means(), Impossible())
+    fixed = dataclasses.replace(request_, n=3)
+    for name in ("one", "two"):
+        reproduce(fixed, tmp_path / name)
+    files = [p.relative_to(tmp_path / "one") for p in sorted((tmp_path / "one").rglob("*")) if p.is_file()]
+    assert sorted(p.relative_to(tmp_path / "two") for p in (tmp_path / "two").rglob("*") if p.is_file()) == files
+    differ = [p for p in files if (tmp_path / "one" / p).read_bytes() != (tmp_path / "two" / p).read_bytes()]
+    assert {p.name for p in differ} <= {"run.log", "times.txt"}
+    assert len(files) > 8
+    record = json.loads((tmp_path / "one" / "run.json").read_text())
+    assert (record["n"], record["costs"], record["sizes"]["z"]) == (3, {}, 3)
+    assert smalti.ZSet.load(tmp_path / "one" / "z" / "forward.npy").n == 3
+    assert "What a query costs" not in (tmp_path / "one" / "report.html").read_text()
+
+
+def test_another_exhibit_changes_the_n_of_no_other(tmp_path, request_, exhibits):
+    class Another(Means):
+        key, share = "another", 5.0
+
+        def steps(self, lab):
+            self.seconds = lab.seconds
+            return ()
+
+        def show(self, lab, results):
+            return Shown([], {})
+
+    exhibits(alone := Another())
+    reproduce(request_, tmp_path / "alone")
+    exhibits(both := Another(), Means())
+    reproduce(dataclasses.replace(request_, only=("another",)), tmp_path / "both")
+    assert alone.seconds == both.seconds > 0
+    assert sum(exhibit.share for exhibit in EXHIBITS) == pytest.approx(SHARES)
+
+
+def test_nothing_of_unfinished_steps_is_left_when_a_run_is_complete(tmp_path, request_, exhibits):
+    exhibits(Means(fail_at=2))
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(request_, tmp_path)
+    assert list((tmp_path / "results" / ".pieces").rglob("*.npz"))
+    exhibits(Means(factor=2.0))  # another step: the pieces of that one are nobody's
+    reproduce(request_, tmp_path)
+    assert not list(tmp_path.rglob(".pieces"))
+    assert not list(tmp_path.rglob("*.tmp"))

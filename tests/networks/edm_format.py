@@ -22,8 +22,7 @@ import torch
 from torch import nn
 
 from smalti.networks import EDMPreconditioned, UNet
-from smalti.networks.embeddings import FourierEmbedding, PositionalEmbedding
-from smalti.networks.resampling import Convolution
+from smalti.networks.layers import Convolution, FourierEmbedding, PositionalEmbedding
 from smalti.networks.unet import Block
 
 CLASSES = {

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
-import os
 import pickle
-import shlex
-import subprocess
+import re
 import sys
 
 import pytest
@@ -14,8 +13,9 @@ import torch
 
 from smalti import InputError
 from smalti.networks.conventions import DiscreteTable, as_denoiser
+from smalti.networks.diffusers_config import DISCRETE, EDM, read_scheduler
 from smalti.networks.diffusers_folder import read_diffusers
-from smalti.networks.diffusers_scheduler import DISCRETE, EDM, read_scheduler
+from smalti.networks.network import Network
 from smalti.networks.tables import SCHEDULES
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
@@ -200,17 +200,62 @@ class TestRead:
         many = torch.func.vmap(lambda y: denoise(y[None], sigma))(torch.cat([z, -z]))
         torch.testing.assert_close(many[:1, 0], result, rtol=1e-4, atol=1e-5)
 
-    def test_the_command_that_converts_a_pickle(self, diffusers, tmp_path):
+    @pytest.mark.parametrize(
+        "saved",
+        [
+            {"safe_serialization": False},
+            {"variant": "fp16"},
+            {"variant": "fp16", "safe_serialization": False},
+            {"max_shard_size": "20KB"},
+            {"max_shard_size": "20KB", "safe_serialization": False},
+            {"max_shard_size": "20KB", "variant": "fp16"},
+        ],
+    )
+    def test_weights_as_people_save_them(self, saved, diffusers, tmp_path):
+        """A file of torch.save, a variant, several files with an index: the numbers that were saved."""
         network = unet(diffusers)
-        network.save_pretrained(tmp_path, safe_serialization=False)
-        message = refused(tmp_path, "a pickle", scheduler={})
-        _, _, command = message.partition("convert it: ")
-        script = shlex.split(command)[2]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        subprocess.run([sys.executable, "-c", script], check=True, env=environment, capture_output=True)
+        if "variant" in saved:
+            network.half()
+        network.save_pretrained(tmp_path, **saved)
+        assert not (tmp_path / WEIGHTS).exists()
         read = read_diffusers(tmp_path, scheduler={})
+        assert len(list(tmp_path.glob("*-of-*"))) != 1
         for name, value in network.state_dict().items():
+            assert torch.equal(read.module.unet.state_dict()[name], value.float())
+
+    def test_an_index_that_points_elsewhere(self, diffusers, tmp_path):
+        unet(diffusers).save_pretrained(tmp_path, max_shard_size="20KB")
+        index = tmp_path / f"{WEIGHTS}.index.json"
+        table = json.loads(index.read_text())
+        for other in ({}, {"conv_in.bias": "../x.safetensors"}, {"conv_in.bias": 1}, [1]):
+            index.write_text(json.dumps({**table, "weight_map": other}))
+            refused(tmp_path, "does not say which files", scheduler={})
+        part = sorted(set(table["weight_map"].values()))[0]
+        index.write_text(json.dumps({**table, "weight_map": {"conv_in.bias": part}}))
+        refused(tmp_path, "is missing", scheduler={})
+
+    def test_averaged_weights_before_raw_ones(self, pipeline, diffusers):
+        averaged = unet(diffusers)
+        with torch.no_grad():
+            for parameter in averaged.parameters():
+                parameter.mul_(0.5)
+        averaged.save_pretrained(pipeline / "unet_ema")
+        with pytest.warns(UserWarning, match="the averaged are read"):
+            read = Network.load(pipeline)
+        raw = Network.load(pipeline, weights="raw")
+        for name, value in averaged.state_dict().items():
             assert torch.equal(read.module.unet.state_dict()[name], value)
+            assert torch.equal(raw.module.unet.state_dict()[name], 2 * value)
+
+    def test_a_folder_without_a_scheduler_and_what_its_message_says(self, diffusers, tmp_path):
+        unet(diffusers).save_pretrained(tmp_path)
+        with pytest.raises(InputError, match=r"Network\.load\(path, scheduler=") as caught:
+            Network.load(tmp_path)
+        given = ast.literal_eval(re.search(r"scheduler=(\{.*?\})", str(caught.value))[1])
+        assert Network.load(tmp_path, scheduler=given).convention == "epsilon-vp"
+        assert Network.load(tmp_path, config=given).convention == "epsilon-vp"
+        with pytest.raises(InputError, match="give scheduler= alone"):
+            Network.load(tmp_path, config=given, scheduler=given)
 
 
 class TestDamaged:
@@ -227,11 +272,12 @@ class TestDamaged:
             whole + b"x",
         ):
             path.write_bytes(damage)
-            refused(pipeline, "is damaged")
+            refused(pipeline, "is not a readable safetensors file|is empty")
         path.unlink()
         refused(pipeline, "has no diffusion_pytorch_model.safetensors")
-        (pipeline / "unet" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(whole)
-        refused(pipeline, "fp16")
+        for variant in ("fp16", "bf16"):
+            (pipeline / "unet" / f"diffusion_pytorch_model.{variant}.safetensors").write_bytes(whole)
+        refused(pipeline, "several variants")
 
     def test_tensors(self, pipeline):
         torch_file = pytest.importorskip("safetensors.torch")

@@ -617,7 +617,7 @@ def test_files_that_are_too_large(tmp_path, monkeypatch):
         with pytest.raises(InputError, match=r"is refused: it has 8\.6 GB"):
             read(path)
     path.write_bytes(edm.snapshot())
-    monkeypatch.setattr("smalti.networks.whole_file.available_memory", lambda: 1000)
+    monkeypatch.setattr("smalti.networks.checkpoint.available_memory", lambda: 1000)
     with pytest.raises(SmaltiError, match=r"of memory and 1\.0 kB is free"):
         read_edm_pickle(path)
 

@@ -1,15 +1,17 @@
 """Sets of noisy images: n at each of L noise levels, one array that is made, saved and read as .npy.
 
     name.npy     (levels, n, C, H, W) float32
-    name.json    beside it: the levels' sigmas, the process that they come from, how they were made
+    name.json    beside it: the levels' sigmas, the process that they come from, how they were made, the sha256 of name.npy
 
+The .json is put in place first, so that a writing that is cut off leaves a .json without its .npy, or beside another one, and neither is
+read.
 `smalti.forward_z` and `smalti.reverse_z` make them; a bare .npy by others is read as well.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import io
 import json
 import math
 import os
@@ -26,6 +28,9 @@ from smalti.core.files import atomic_write, read_floats
 from smalti.core.schedule import edm_sigmas
 
 __all__ = ["ZSet", "check_levels"]
+
+LARGEST = 1 << 28  # bytes of a .json: classes of ten million z
+BLOCK = 1 << 20  # bytes that are hashed at a time
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -93,7 +98,7 @@ class ZSet:
         return digest.hexdigest()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write `path` (.npy) and the .json beside it, each whole or not at all.
+        """Write `path` (.npy) and the .json beside it; half of it is never read as a set.
 
         Raises:
             InputError: another ending than .npy.
@@ -102,21 +107,25 @@ class ZSet:
         path = Path(path)
         if path.suffix != ".npy":
             raise InputError(f"a set of z is saved as .npy, not as {path.name!r}")
+        array = np.ascontiguousarray(self.z.numpy())
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+        digest = hashlib.sha256(header.getvalue())
+        digest.update(array.data)
         record = {
+            "sha256": digest.hexdigest(),
             "shape": list(self.z.shape),
             "sigmas": self.sigmas.tolist(),
             "process": self.process,
             "labels": None if self.labels is None else self.labels.tolist(),
             "about": dict(self.about),
         }
-        with contextlib.suppress(OSError):
-            path.with_suffix(".json").unlink()  # an old one must not stand beside the new z
         with atomic_write(path) as file:
-            array = np.ascontiguousarray(self.z.numpy())
-            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+            file.write(header.getvalue())
             file.write(array.data)  # numpy's own writing loses the reason where the disk is full
-        with atomic_write(path.with_suffix(".json")) as file:
-            file.write((json.dumps(record, indent=2) + "\n").encode())
+            file.flush()
+            with atomic_write(path.with_suffix(".json")) as beside:  # in place before the .npy is
+                beside.write((json.dumps(record, indent=2) + "\n").encode())
 
     @classmethod
     def load(
@@ -135,13 +144,14 @@ class ZSet:
             memory_map: leave float32 z on disk until they are used. It is read once, to check it.
 
         Raises:
-            InputError: not such a file; another shape or dtype; NaN or infinities; sigmas that contradict the .json.
+            InputError: not such a file; another shape or dtype; NaN or infinities; a .json that is not this file's; sigmas that
+                contradict it.
         """
         path = Path(path)
         array = _read(path, memory_map)
         z = torch.from_numpy(array)
         _check_z(z, str(path))
-        record = _read_record(path.with_suffix(".json"), list(array.shape))
+        record = _read_record(path, list(array.shape))
         if sigmas is None:
             levels = record["sigmas"] if record else edm_sigmas(len(array))
         else:
@@ -153,7 +163,7 @@ class ZSet:
         try:
             if not record:
                 return cls(z, levels, path.stem, {"file": path.name})
-            return cls(z, levels, record["process"], record["about"], _tensor(record["labels"]))
+            return cls(z, levels, record["process"], record["about"], record["labels"])
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 
@@ -171,10 +181,6 @@ def check_levels(sigmas: torch.Tensor | Sequence[float]) -> torch.Tensor:
     if levels.ndim != 1 or not len(levels) or not all(0 < s < math.inf for s in levels.tolist()):
         raise InputError("sigmas must be a list of at least one finite number, each greater than 0")
     return levels
-
-
-def _tensor(labels: Any) -> torch.Tensor | None:
-    return None if labels is None else torch.tensor(labels)
 
 
 def _check_z(z: Any, what: str) -> None:
@@ -195,17 +201,52 @@ def _read(path: Path, memory_map: bool) -> np.ndarray:
     return np.ascontiguousarray(array, np.float32)
 
 
-def _read_record(path: Path, shape: list[int]) -> dict[str, Any] | None:
-    """The .json beside a set of z, or None where there is none."""
-    try:
-        record = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+def _read_record(z: Path, shape: list[int]) -> dict[str, Any] | None:
+    """What the .json beside the set of z says, checked, labels as a tensor; None where there is none."""
+    path = z.with_suffix(".json")
+    damaged = f"{path} is not what ZSet.save writes; repair or remove it"
+    if not path.exists():
         return None
+    try:
+        if not path.is_file() or path.stat().st_size > LARGEST:
+            raise InputError(damaged)
+        record = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise from_os_error(error, f"read {path}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not what ZSet.save writes; repair or remove it") from error
-    known = {"shape", "sigmas", "process", "labels", "about"}
-    if not isinstance(record, dict) or set(record) != known or record["shape"] != shape:
+    except (ValueError, RecursionError) as error:
+        raise InputError(damaged) from error
+    known = {"shape", "sigmas", "process", "labels", "about"}  # "sha256" is lacking in files of older versions
+    if not isinstance(record, dict) or set(record) - {"sha256"} != known or record["shape"] != shape:
         raise InputError(f"{path} does not belong to the .npy beside it; repair or remove it")
+    sigmas, labels, levels = record["sigmas"], record["labels"], shape[0]
+    if not _are(sigmas, levels, float) or not isinstance(record["about"], dict):
+        raise InputError(damaged)
+    if not isinstance(record["process"], str) or not record["process"].isprintable():
+        raise InputError(damaged)
+    if labels is not None:
+        if not isinstance(labels, list) or len(labels) != levels or not all(_are(row, shape[1], int) for row in labels):
+            raise InputError(damaged)
+        record["labels"] = torch.tensor(labels, dtype=torch.int64)
+    if "sha256" in record and record["sha256"] != _sha256(z):
+        raise InputError(
+            f"{z} is not the file that {path.name} was written for: it was damaged, replaced, or its writing was cut off; make it again"
+        )
     return record
+
+
+def _are(values: Any, count: int, kind: type) -> bool:
+    """Whether `values` is a list of so many finite numbers: floats (or integers), or integers of 64 bits."""
+    kinds = (int,) if kind is int else (int, float)
+    return (
+        isinstance(values, list)
+        and len(values) == count
+        and all(isinstance(value, kinds) and not isinstance(value, bool) and abs(value) < 2**63 for value in values)
+    )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -89,7 +89,7 @@ def _source(data: Source | None, quick: bool) -> Source:
 
 def _write(path: Path, text: str) -> None:
     with atomic_write(path) as file:
-        file.write(text.encode())
+        file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def markdown(results: Results) -> str:

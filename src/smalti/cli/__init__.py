@@ -1,6 +1,7 @@
 """The command line, `smalti COMMAND`.
 
-`commands` says what can be typed and imports nothing heavy, so that `smalti --help` is quick; `jobs` does the work.
+`commands` has a file for each: its options, what is checked, and calls of the library; `command` and `options` are how options are said
+once. Nothing heavy is imported before a command runs, so that `smalti --help` is quick.
 Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 the environment (or a bug), 2 bad input, 130
 interrupted, 141 the reader of stdout went away.
 """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from smalti.cli import boundary, options
+from smalti.cli import boundary
+from smalti.cli.command import Debug
 from smalti.cli.commands.bench import bench
 from smalti.cli.commands.calibrate import calibrate
 from smalti.cli.commands.compare import compare
@@ -22,19 +24,12 @@ from smalti.cli.commands.sample import sample
 from smalti.cli.commands.sensitivity import sensitivity
 from smalti.cli.commands.train import train
 from smalti.cli.commands.transforms import transforms
-from smalti.cli.versions import package_version
+from smalti.core.code import package_version
+from smalti.core.errors import InputError
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "app", "main"]
 
-app = typer.Typer(
-    name="smalti",
-    help="Training-free diffusion denoisers: exact, fast, on one engine.",
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for command in (
+COMMANDS = (
     info,
     denoisers,
     networks,
@@ -49,13 +44,23 @@ for command in (
     reproduce,
     demo,
     bench,
-):
-    app.command()(command)
+)
+
+app = typer.Typer(
+    name="smalti",
+    help="Training-free diffusion denoisers: exact, fast, on one engine.",
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for each in COMMANDS:
+    app.command()(each)
 
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"smalti {package_version('smalti')}")
+        typer.echo(f"smalti {package_version()}")
         raise typer.Exit
 
 
@@ -65,7 +70,7 @@ def _top(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
-    debug: options.Debug = False,
+    debug: Debug = False,
 ) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -80,6 +85,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1, 2, 130 or 141.
     """
-    command = typer.main.get_command(app)
-    argv = None if arguments is None else list(arguments)
-    return boundary.run(lambda: command.main(args=argv, prog_name="smalti", standalone_mode=False))
+    words = list(sys.argv[1:] if arguments is None else arguments)
+
+    def act() -> object:
+        _refuse_empty(words)
+        return typer.main.get_command(app).main(args=words, prog_name="smalti", standalone_mode=False)
+
+    return boundary.run(act, words)
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Raise InputError for an argument that is empty, as of an unset variable in a shell: typer takes many of them for not given."""
+    for before, word in zip(["smalti", *words], words, strict=False):
+        option, equals, value = word.partition("=")
+        if not word.strip() or (option.startswith("--") and equals and not value.strip()):
+            place = f"the value of {option}" if equals else f"what follows {before}"
+            raise InputError(f"{place} is empty; give a value, or leave it out")

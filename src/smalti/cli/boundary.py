@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
 import typer
 
+from smalti.cli.printing import say, tolerant_streams
 from smalti.core.errors import InterruptedRunError, SmaltiError, from_os_error
+from smalti.core.text import LONGEST, shortened
 
 __all__ = ["run", "show_tracebacks"]
 
@@ -21,6 +24,7 @@ BAD_INPUT, ENVIRONMENT, INTERRUPTED = 2, 1, 130
 CLOSED_PIPE = 141  # 128 + SIGPIPE: as a shell reports a program that the signal ended
 
 _debug = False
+_typed: list[str] = []  # the words of the command line that messages may repeat
 
 
 def show_tracebacks(value: bool) -> bool:
@@ -30,10 +34,17 @@ def show_tracebacks(value: bool) -> bool:
     return value
 
 
-def run(action: Callable[[], Any]) -> int:
-    """Call `action` (a typer command in its non-standalone mode) and return the exit code of how it ended."""
+def run(action: Callable[[], Any], typed: Sequence[str] = ()) -> int:
+    """Call `action` (a typer command in its non-standalone mode) and return the exit code of how it ended.
+
+    Args:
+        action: what to do.
+        typed: the words of the command line; messages repeat no more of one than `smalti.core.text.LONGEST` letters.
+    """
     global _debug
     _debug = False
+    _typed[:] = typed
+    tolerant_streams()
     try:
         with _warnings_in_one_line():
             code = _ended(action)
@@ -123,4 +134,18 @@ def _say(message: str, code: int, error: bool = True) -> int:
 
 
 def _print(message: str) -> None:
-    print(f"smalti: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    for long, short in _shortenings():
+        message = message.replace(long, short)
+    say(f"smalti: {' '.join(message.split())}")
+
+
+def _shortenings() -> Iterator[tuple[str, str]]:
+    """Words that were typed and are too long to be repeated, as they stand in messages, and what stands for them.
+
+    Paths of what is there are left whole: who typed them wants to find it.
+    """
+    parts = {part for word in _typed for part in (word, *re.split("[=:,]", word)) if len(part) > LONGEST}
+    for part in sorted(parts, key=len, reverse=True):
+        if not os.path.exists(part):
+            for said in (part, repr(part)[1:-1]):
+                yield said, shortened(said)

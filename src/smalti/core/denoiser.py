@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 
 from smalti.core.by_level import ByLevel
+from smalti.core.surroundings import outside, undisturbed
 from smalti.core.validation import check_labels, check_sigma, check_z
 
 __all__ = ["Denoiser"]
@@ -29,6 +32,8 @@ class Denoiser:
             reason. The suite checks that they really fail.
         name, paper: what lists call it, and where it is from.
         by_level: its parameter with one value for each noise level, which schedules and calibrations are about; None for none.
+        ambient: whether torch's modes around a call (autocast, inference mode, TF32) apply to it, as to a network; else they do not
+            change its answers (`smalti.core.surroundings`).
         kept_as: the path of a class that was moved, by which what was kept of it is found.
     """
 
@@ -37,9 +42,16 @@ class Denoiser:
     opt_outs: ClassVar[Mapping[str, str]] = {}
     by_level: ClassVar[ByLevel | None] = None
     kept_as: ClassVar[str] = ""
+    ambient: ClassVar[bool] = False
 
     shape: tuple[int, int, int]
     num_classes: int | None = None
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        """What a denoiser keeps from its making is made outside of torch's modes (`smalti.core.surroundings`)."""
+        super().__init_subclass__(**named)
+        if "__init__" in vars(cls):
+            cls.__init__ = _made_outside(cls.__init__)  # type: ignore[method-assign]
 
     def __call__(
         self, z: torch.Tensor, sigma: float | torch.Tensor, labels: torch.Tensor | Sequence[int] | int | None = None
@@ -48,7 +60,7 @@ class Denoiser:
 
         Args:
             z: (B, C, H, W), any floating dtype, any device, working scale.
-            sigma: noise level > 0: a float, a 0-d or a (B,) tensor.
+            sigma: noise level > 0: a float, a 0-d, (B,) or (B, 1, 1, 1) tensor.
             labels: one class per z, (B,) integers; None for no condition.
 
         Returns:
@@ -57,12 +69,21 @@ class Denoiser:
         Raises:
             InputError: a wrong shape or dtype, NaN or infinite z, sigma <= 0, unknown classes.
         """
-        check_z(z, self.shape)
-        levels = check_sigma(sigma, z.shape[0])
-        classes = check_labels(labels, z.shape[0], self.num_classes)
+        if torch.compiler.is_compiling():  # kernels are no graph: the call is run as it is, between two graphs
+            return torch.compiler.disable(self._answer)(z, sigma, labels)
+        return self._answer(z, sigma, labels)
+
+    def _answer(
+        self, z: torch.Tensor, sigma: float | torch.Tensor, labels: torch.Tensor | Sequence[int] | int | None
+    ) -> torch.Tensor:
+        with undisturbed():
+            check_z(z, self.shape)
+            levels = check_sigma(sigma, z.shape[0])
+            classes = check_labels(labels, z.shape[0], self.num_classes)
         if z.shape[0] == 0:
             return z.clone()
-        return self.denoise(z, levels, classes).to(device=z.device, dtype=z.dtype)
+        with contextlib.nullcontext() if self.ambient else undisturbed():
+            return self.denoise(z, levels, classes).to(device=z.device, dtype=z.dtype)
 
     def denoise(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """The denoiser itself, on checked input: z (B, C, H, W), B >= 1; sigma (B,) float64; labels (B,) int64 or None."""
@@ -85,6 +106,14 @@ class Denoiser:
             if name == "source" or value is not defaults.get(name)
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _made_outside(constructor: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(constructor)
+    def made(self: Any, *arguments: Any, **named: Any) -> None:
+        outside(constructor, self, *arguments, **named)
+
+    return made
 
 
 def _short(value: Any) -> str:

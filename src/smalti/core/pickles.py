@@ -34,6 +34,7 @@ __all__ = [
 
 MAX_STEPS = 1_000_000  # opcodes; an ImageNet network of EDM's has a tenth of it. Each makes at most some 300 bytes
 MAX_NAME = 200
+SMALL_KEY = 1 << 20
 
 Maker = Callable[[tuple[Any, ...]], Any]
 Names = Mapping[tuple[str, str], "Maker | None"]
@@ -294,7 +295,8 @@ def _set_items(target: dict[Any, Any], items: list[Any]) -> dict[Any, Any]:
         quick = isinstance(key, (str, bytes)) or (isinstance(key, int) and key.bit_length() <= 64)
         if not quick:  # others may take for ever to hash
             raise RefusedError(f"it has a dict key of type {type(key).__name__}")
-        target[key] = value
+        # ints whose low bits agree collide in a dict; large ones (old optimisers' addresses) are kept under a text, which does not
+        target[f"#{key}" if isinstance(key, int) and abs(key) >= SMALL_KEY else key] = value
     return target
 
 

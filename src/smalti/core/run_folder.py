@@ -18,8 +18,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from smalti.core.errors import InputError, InterruptedRunError, NoRoomError, from_os_error
 from smalti.core.files import remove_leftovers
 from smalti.core.folder_lock import FolderLock
@@ -27,7 +25,7 @@ from smalti.core.pieces import Pieces, differences, key_of
 from smalti.core.run_record import RECORD, STATES, RunRecord
 from smalti.core.text import counted
 
-__all__ = ["PARTS", "RunFolder"]
+__all__ = ["PARTS", "RunFolder", "check_path"]
 
 PARTS = ".parts"
 
@@ -61,7 +59,7 @@ class RunFolder:
     ) -> None:
         if overwrite and resume:
             raise InputError("--overwrite starts again and --resume goes on; give one of them")
-        _check_path(path)
+        check_path(path)
         self.path, self.files, self.others = path, tuple(files), tuple(others)
         self.overwrite, self.resume = overwrite, resume
         self.lock = FolderLock(path)
@@ -127,15 +125,6 @@ class RunFolder:
         more = {"command": identity.get("command", ""), **about}
         self._record.begin(again=again, total=total, determined_by=plain, files=self.files, **more)
         return False
-
-    def load_part(self, low: int, high: int) -> dict[str, np.ndarray] | None:
-        """The arrays of images low .. high - 1, or None where they are not there or not readable."""
-        return self.pieces().get(_name(low, high))
-
-    def save_part(self, low: int, high: int, arrays: Mapping[str, np.ndarray], done: int) -> None:
-        """Keep the arrays of images low .. high - 1; `done` images are finished with them."""
-        self.pieces().put(_name(low, high), arrays)
-        self.record_done(done)
 
     def record_done(self, done: int) -> None:
         """Write into the record that so much is finished."""
@@ -203,7 +192,7 @@ class RunFolder:
             shutil.rmtree(self.path / PARTS)
 
 
-def _check_path(path: Path) -> None:
+def check_path(path: Path) -> None:
     """Raise InputError for what can be no folder: a file, a name that no file system takes."""
     try:
         wrong = path.exists() and not path.is_dir()
@@ -212,7 +201,3 @@ def _check_path(path: Path) -> None:
         raise InputError(f"--out cannot be used ({reason}); choose another --out") from error
     if wrong:
         raise InputError(f"{path} is not a folder; choose another --out")
-
-
-def _name(low: int, high: int) -> str:
-    return f"{low:07d}-{high:07d}"

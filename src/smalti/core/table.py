@@ -11,6 +11,7 @@ from typing import Any
 
 from smalti.core.errors import InputError, did_you_mean
 from smalti.core.files import atomic_write
+from smalti.core.text import printable
 
 __all__ = ["Table"]
 
@@ -68,7 +69,8 @@ class Table:
         return list(dict.fromkeys(self[column]))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a CSV with every digit, whole or not at all; None is an empty field.
+        """Write a CSV with every digit, in UTF-8, whole or not at all; None is an empty field, and a character that no encoding has (of
+        a file name that is not UTF-8) an escape.
 
         Raises:
             EnvironmentFailure: the disk is full or the folder may not be written.
@@ -78,11 +80,11 @@ class Table:
         writer.writeheader()
         writer.writerows(self.rows)
         with atomic_write(path) as file:
-            file.write(text.getvalue().encode())
+            file.write(text.getvalue().encode("utf-8", "backslashreplace"))
 
     def __str__(self) -> str:
         """Aligned text; numbers with four significant digits, to the right."""
-        cells = [list(self.columns), *([_shown(row[c]) for c in self.columns] for row in self.rows)]
+        cells = [list(self.columns), *self.cells()]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         text = [c for c in self.columns if any(isinstance(row[c], str) for row in self.rows)]
         lines = [
@@ -93,6 +95,10 @@ class Table:
             for line in cells
         ]
         return "\n".join(line.rstrip() for line in lines)
+
+    def cells(self) -> Iterator[list[str]]:
+        """The rows as they are printed: numbers with four significant digits, names without control characters."""
+        return ([_shown(row[column]) for column in self.columns] for row in self.rows)
 
     def _check(self, column: str) -> None:
         if column not in self.columns:
@@ -107,4 +113,4 @@ class Table:
 def _shown(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))

@@ -43,6 +43,7 @@ def check_z(z: torch.Tensor, shape: tuple[int, ...]) -> None:
     """Raise InputError unless z is a finite floating (B, C, H, W) tensor with (C, H, W) = `shape`."""
     if not isinstance(z, torch.Tensor):
         raise InputError(f"z must be a torch tensor, not {type(z).__name__}; torch.from_numpy turns an array into one")
+    _has_values("z", z)
     if z.ndim != 4 or tuple(z.shape[1:]) != tuple(shape):
         wanted = ", ".join(map(str, shape))
         raise InputError(f"z has shape {tuple(z.shape)}; this denoiser takes (B, {wanted})")
@@ -56,21 +57,39 @@ def check_z(z: torch.Tensor, shape: tuple[int, ...]) -> None:
         raise InputError(f"z has values up to {largest:.3g}; in the working scale images are in [-1, 1]")
 
 
+def _has_values(what: str, tensor: torch.Tensor) -> None:
+    """Raise InputError for tensors whose values cannot be looked at."""
+    if tensor.is_meta:
+        raise InputError(f"{what} is on the meta device, where tensors have no values; give real ones")
+    try:
+        bool(tensor.detach().flatten()[:1].isfinite().all())
+    except RuntimeError as error:  # torch.vmap's word, and that of fake tensors
+        if not ("vmap" in str(error) or "fake" in str(error).lower() or "data-dependent" in str(error)):
+            raise
+        raise InputError(
+            f"{what} has no values here: denoisers do not go through torch.vmap or fake tensors; "
+            "give a batch z (B, C, H, W) instead"
+        ) from None
+
+
 def check_sigma(sigma: float | torch.Tensor, batch: int) -> torch.Tensor:
-    """`sigma` (a float, a 0-d or a (B,) tensor) as a (B,) float64 CPU tensor.
+    """`sigma` (a float, a 0-d, a (B,) or a (B, 1, 1, 1) tensor) as a (B,) float64 CPU tensor.
 
     Raises:
         InputError: another shape; a value that is not finite and positive; a sigma that requires grad.
     """
     try:
         values = sigma if isinstance(sigma, torch.Tensor) else torch.as_tensor(sigma, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"sigma must be a number or one number per z, not {sigma!r}") from None
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise InputError(f"sigma must be a number or one number per z, not {repr(sigma)[:80]}") from None
+    _has_values("sigma", values)
     if values.dtype.is_complex or values.dtype == torch.bool:
         raise InputError(f"sigma must be a number or one number per z, not {values.dtype}")
     if values.requires_grad:
         raise InputError("the gradient with respect to sigma is not available; pass sigma.detach()")
     values = values.to("cpu", torch.float64)
+    if values.ndim > 1 and values.numel() == values.shape[0]:  # (B, 1, 1, 1), as losses pass it
+        values = values.flatten()
     if values.ndim > 1 or (values.ndim == 1 and values.shape[0] not in (1, batch)):
         raise InputError(f"sigma has shape {tuple(values.shape)}; give one number or one per z ({batch},)")
     wrong = ~((values >= SMALLEST_SIGMA) & (values <= LARGEST))  # NaN too

@@ -30,6 +30,7 @@ import torch
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.core.schedule import edm_sigmas, nearest_level
+from smalti.core.surroundings import outside
 from smalti.core.validation import check_sigma
 from smalti.engine.collection import PosteriorMeanCollection
 from smalti.engine.match import Match
@@ -124,11 +125,14 @@ class WindowDenoiser(EngineDenoiser):
         tolerance: float | None = None,
     ) -> None:
         super().__init__(source, backend, tolerance)
-        self._scheduled = Scheduled([1.0] if levels is None else levels, self.collection_at)
+        self._scheduled = Scheduled([1.0] if levels is None else levels, self._made_at)
 
     def collection_at(self, level: int) -> PosteriorMeanCollection:
         """The collection of the level with this number."""
         raise NotImplementedError
+
+    def _made_at(self, level: int) -> PosteriorMeanCollection:
+        return outside(self.collection_at, level)
 
     def collection(self, sigma: float) -> PosteriorMeanCollection:
         """The collection that serves `sigma`: its weights, posteriors and posterior means.
@@ -193,7 +197,7 @@ class AdaptedWindowDenoiser(EngineDenoiser):
 
     def _collection(self, key: tuple[float, int | None]) -> PosteriorMeanCollection:
         if key not in self._made:
-            self._made[key] = self.collection_for(*key)
+            self._made[key] = outside(self.collection_for, *key)
         self._made.move_to_end(key)
         if len(self._made) > self.kept:
             self._made.popitem(last=False)

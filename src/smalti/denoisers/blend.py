@@ -40,6 +40,7 @@ class Blend(Denoiser):
 
     name = "blend"
     paper = "a convex combination of denoisers"
+    ambient = True  # each of its denoisers says for itself
 
     def __init__(
         self,

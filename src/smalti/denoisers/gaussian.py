@@ -15,6 +15,7 @@ import torch
 
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
+from smalti.core.surroundings import outside
 from smalti.core.validation import check_integer
 from smalti.denoisers.base import check_source
 from smalti.denoisers.spectra import Spectrum, spectrum
@@ -89,10 +90,13 @@ class Gaussian(Denoiser):
     def spectrum(self, label: int | None = None) -> Spectrum:
         """Mean (D,), eigenvalues (r,) largest first, eigenvectors (D, r) of the source or one of its classes; float64, D = C H W."""
         if label not in self._spectra:
-            mean, values, vectors = spectrum(self.source, label)
-            rank = len(values) if self.rank is None else self.rank
-            self._spectra[label] = Spectrum(mean, values[:rank], vectors[:, :rank].contiguous())
+            self._spectra[label] = outside(self._computed, label)
         return self._spectra[label]
+
+    def _computed(self, label: int | None) -> Spectrum:
+        mean, values, vectors = spectrum(self.source, label)
+        rank = len(values) if self.rank is None else self.rank
+        return Spectrum(mean, values[:rank], vectors[:, :rank].contiguous())
 
     def filter_factor(self, sigma: float, label: int | None = None) -> torch.Tensor:
         """A with F = S (S + sigma^2 I)^-1 = A A^T, the linear denoiser's own filter: (D, r) float64.

@@ -6,15 +6,39 @@ D(z, sigma) = x^i,  i = argmin |z - x^i|   (the first of equals; with flips, the
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
 from smalti.core.denoiser import Denoiser
+from smalti.core.surroundings import no_vmap
 from smalti.denoisers.base import check_source, images_of_class
 from smalti.engine.neighbours import nearest
 from smalti.source import Source
 
 __all__ = ["Nearest"]
+
+
+class _Stored(torch.autograd.Function):
+    """Images of the source: a step function of z. A function of its own, so that `torch.func` hands it plain tensors."""
+
+    @staticmethod
+    def forward(z: torch.Tensor, labels: torch.Tensor | None, denoiser: Nearest) -> torch.Tensor:
+        return denoiser.found(z.detach(), labels)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # type: ignore[override]
+        return torch.zeros_like(grad), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: torch.Tensor, *_: Any) -> torch.Tensor:  # type: ignore[override]
+        return torch.zeros_like(tangent)
+
+    vmap = staticmethod(no_vmap)
 
 
 class Nearest(Denoiser):
@@ -36,12 +60,16 @@ class Nearest(Denoiser):
         self.shape, self.num_classes = source.shape, source.num_classes
 
     def denoise(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        out = z.new_empty(z.shape)
+        return _Stored.apply(z, labels, self)
+
+    def found(self, z: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        """The images nearest to z, (B, C, H, W), on checked input."""
+        out = torch.empty_like(z)
         for label in [None] if labels is None else labels.unique().tolist():
             rows = torch.arange(len(z)) if label is None else (labels == label).nonzero()[:, 0]  # type: ignore[union-attr]
             here = rows.to(z.device)
-            out = out.index_copy(0, here, self._nearest(z.detach()[here], label).to(z))
-        return out + (z - z.detach()) * 0 if z.requires_grad else out
+            out = out.index_copy(0, here, self._nearest(z[here], label).to(z))
+        return out
 
     def jacobian_rows(
         self, z: torch.Tensor, sigma: float, pixels: torch.Tensor, labels: torch.Tensor | None = None

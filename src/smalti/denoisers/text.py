@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from smalti.core.errors import InputError, did_you_mean
@@ -70,16 +71,16 @@ def _readers(hint: Any) -> list[Any]:
     if anything or bool in allowed:
         readers.append(_bool)
     if anything or int in allowed or float in allowed:
-        readers.append(int)
+        readers.append(_whole)
     if anything or float in allowed:
-        readers.append(float)
+        readers.append(_finite)
     for choice in choices:
         if typing.get_origin(choice) is typing.Literal:
             readers.append(_one_of(typing.get_args(choice)))
         elif _is_list(choice):
-            readers.append(_list_of(int if _of_whole_numbers(choice) else float))
+            readers.append(_list_of(_whole if _of_whole_numbers(choice) else _finite))
     if anything:
-        readers.append(_list_of(float))
+        readers.append(_list_of(_finite))
     if anything or str in allowed:
         readers.append(str)
     return readers
@@ -117,6 +118,20 @@ def _bool(text: str) -> bool:
     return text.lower() == "true"
 
 
+def _whole(text: str) -> int:
+    value = int(text)
+    if abs(value) >= 2**63:
+        raise ValueError(text)
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
 def _one_of(choices: tuple[Any, ...]) -> Any:
     def read(text: str) -> Any:
         for choice in choices:
@@ -127,7 +142,7 @@ def _one_of(choices: tuple[Any, ...]) -> Any:
     return read
 
 
-def _list_of(kind: type) -> Any:
+def _list_of(kind: Callable[[str], Any]) -> Any:
     def read(text: str) -> list[Any]:
         return [kind(part) for part in text.strip("[]() ").split(",")]
 

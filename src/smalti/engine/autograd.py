@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from smalti.core.errors import InputError
+from smalti.core.surroundings import no_vmap, undisturbed
 
 if TYPE_CHECKING:
     from smalti.engine.collection import PosteriorMeanCollection
@@ -46,6 +47,8 @@ class Composite(torch.autograd.Function):
         (z,) = ctx.saved_tensors
         return _Product.apply(z, tangent, ctx.sigma, ctx.labels, ctx.collection, False)
 
+    vmap = staticmethod(no_vmap)
+
 
 class _Product(torch.autograd.Function):
     """The Jacobian times a direction, or a direction times it. A function of its own, so that `torch.func` hands it plain tensors."""
@@ -59,7 +62,8 @@ class _Product(torch.autograd.Function):
         collection: PosteriorMeanCollection,
         transpose: bool,
     ) -> torch.Tensor:
-        return collection.jacobian_product(z.detach(), sigma, direction, labels, transpose).to(z.dtype)
+        with undisturbed():  # `backward` may be called anywhere
+            return collection.jacobian_product(z.detach(), sigma, direction, labels, transpose).to(z.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
@@ -68,3 +72,5 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[None, ...]:
         raise InputError("second derivatives are available from the reference only; use backend='reference'")
+
+    vmap = staticmethod(no_vmap)

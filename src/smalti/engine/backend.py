@@ -76,8 +76,10 @@ def _backends() -> dict[str, Backend]:
     from smalti.engine.numba_backend import NumbaBackend
     from smalti.engine.reference import ReferenceBackend
     from smalti.engine.torch_backend import TorchBackend
+    from smalti.engine.triton_backend import TritonBackend
 
-    return {backend.name: backend for backend in (NumbaBackend(), TorchBackend(), ReferenceBackend())}
+    every = (NumbaBackend(), TritonBackend(), TorchBackend(), ReferenceBackend())
+    return {backend.name: backend for backend in every}
 
 
 def backend_names() -> tuple[str, ...]:
@@ -91,15 +93,15 @@ def backend_refuses(collection: PosteriorMeanCollection, name: str, device: str 
 
 
 def backend_for(name: str, collection: PosteriorMeanCollection, device: torch.device) -> Backend:
-    """The backend called `name`; "auto" is numba on the CPU where it covers the collection, else torch.
+    """The backend called `name`; "auto" is numba on the CPU and triton on CUDA where they cover the collection, else torch.
 
     Raises:
         InputError: an unknown name, or a backend that does not cover this collection or device.
     """
     backends = _backends()
     if name == "auto":
-        numba = backends["numba"]
-        return backends["torch"] if numba.unsupported(collection, device) else numba
+        fast = backends["triton" if device.type == "cuda" else "numba"]
+        return backends["torch"] if fast.unsupported(collection, device) else fast
     if name not in backends:
         raise InputError(f"unknown backend {name!r}; choose from {', '.join(backend_names())}")
     reason = backends[name].unsupported(collection, device)

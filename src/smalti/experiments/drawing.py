@@ -67,13 +67,13 @@ def draw(
                 section = Section(exhibit.key, exhibit.title, exhibit.origin, missing=plan.rstrip("."))
                 outcomes.append(Outcome(section))
             else:
-                seconds = store.took(ordered(plan))
+                seconds = store.took(ordered(plan)) if lab.costs.seconds else None
                 outcomes.append(_outcome(exhibit, exhibit.show(lab, results), seconds, out))
             advance(1, exhibit.key)
     return outcomes
 
 
-def _outcome(exhibit: Exhibit, shown: Shown, seconds: float, out: Path) -> Outcome:
+def _outcome(exhibit: Exhibit, shown: Shown, seconds: float | None, out: Path) -> Outcome:
     drawn: list[Drawn] = []
     files: list[str] = []
     for picture in shown.pictures:

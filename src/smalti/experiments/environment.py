@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from pathlib import Path
 
+import matplotlib
+
+from smalti.core.run_record import installed_versions
 from smalti.engine.threads import get_threads
 
 __all__ = ["machine", "versions"]
 
-PACKAGES = ("smalti", "torch", "numpy", "numba", "matplotlib")
 CPUINFO = Path("/proc/cpuinfo")
 
 
 def versions() -> dict[str, str]:
     """Of Python and the packages that compute and draw."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
-            found[name] = "unknown"
-    return found
+    return {**installed_versions(), "matplotlib": matplotlib.__version__}
 
 
 def machine() -> dict[str, str]:

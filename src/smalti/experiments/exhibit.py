@@ -14,7 +14,9 @@ from smalti.experiments.steps import Results, Step
 if TYPE_CHECKING:
     from smalti.experiments.laboratory import Laboratory
 
-__all__ = ["Exhibit", "Picture", "Shown"]
+__all__ = ["SHARES", "Exhibit", "Picture", "Shown"]
+
+SHARES = 7.2  # what a `share` is a share of. A constant and no sum: another exhibit changes the n, and so the results, of no other
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Exhibit(ABC):
         key: what `--only` takes: "w2".
         title: what is shown, a short sentence.
         origin: which figures of the papers it reproduces: "Workshop Fig. 2".
-        share: of the time budget that its steps may take, relative to the other exhibits'.
+        share: of the time budget that its steps may take, out of `SHARES`.
     """
 
     key: ClassVar[str]

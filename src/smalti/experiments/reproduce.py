@@ -15,26 +15,26 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
+from smalti.analysis.identity import source_identity
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError, did_you_mean
-from smalti.experiments.building import DENOISERS, build_laboratory
+from smalti.core.files import remove_leftovers
+from smalti.core.run_record import RunRecord
+from smalti.experiments.building import build_laboratory
 from smalti.experiments.drawing import draw
-from smalti.experiments.exhibit import Exhibit
+from smalti.experiments.environment import versions
+from smalti.experiments.exhibit import SHARES, Exhibit
 from smalti.experiments.exhibits import EXHIBITS
 from smalti.experiments.laboratory import Laboratory
 from smalti.experiments.log import Log
-from smalti.experiments.names import check_names
-from smalti.experiments.record import Record
-from smalti.experiments.scale import Scale
+from smalti.experiments.request import Request
 from smalti.experiments.steps import Results, Step, Store, missing, ordered, run
 from smalti.experiments.writing import write_page
 from smalti.experiments.z_steps import z_set_of
-from smalti.source import Source
 
 __all__ = ["RESULTS", "Request", "find_exhibits", "reproduce"]
 
@@ -42,44 +42,6 @@ RESULTS = "results"
 COMPUTING = 0.8  # of the budget, for the exhibits' steps; the rest is measuring and drawing
 DRAWING = 2.0  # seconds for each exhibit, predicted
 SMALL = 5_000_000  # parameters of a network that one thread serves best
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to reproduce, on what.
-
-    Attributes:
-        source: the images that the first network was trained on.
-        networks: by name, the reference first; may be empty.
-        halves: name -> (network, the images that it was trained on), two of them or none.
-        held_out: images that no network saw, or None.
-        scale: sizes.
-        minutes: the budget; None for no limit.
-        only: keys of exhibits; empty for all.
-        seed: of all draws.
-        sscd, trust: TorchScript file of the similarity network, and whether it is run though it is not known.
-        command: that makes the same report again, for the report.
-        notes: what a reader must know of data and networks, one sentence each.
-
-    Raises:
-        InputError: a network with the name of something else that is shown (`smalti.experiments.names`).
-    """
-
-    source: Source
-    networks: Mapping[str, Denoiser]
-    scale: Scale
-    minutes: float | None
-    halves: Mapping[str, tuple[Denoiser, Source]] = field(default_factory=dict)
-    held_out: Source | None = None
-    only: Sequence[str] = ()
-    seed: int = 0
-    sscd: Path | None = None
-    trust: bool = False
-    command: str = ""
-    notes: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        check_names(self.networks, self.halves, DENOISERS)
 
 
 def find_exhibits(keys: Sequence[str]) -> tuple[Exhibit, ...]:
@@ -100,8 +62,9 @@ def reproduce(
 ) -> Path:
     """Compute what is not kept in `out` yet, and write the report there.
 
-    A run that was stopped, also by kill -9, goes on when it is called again, and ends with the same tables. A changed request computes
-    again only what depends on the change.
+    A run that was stopped, also by kill -9, goes on when it is called again, and ends with the same tables: what calls cost, and so the
+    numbers of z, is kept with its results and not measured again. A changed request computes again only what depends on the change.
+    Where `request.n` is given nothing is measured, and two runs give the same files but for run.log and results/times.txt.
 
     Args:
         request: what to reproduce.
@@ -124,19 +87,20 @@ def reproduce(
 def _reproduce(
     request: Request, out: Path, chosen: tuple[Exhibit, ...], say: Callable[[str], None], show: bool | None
 ) -> Path:
-    log, store, record = Log(out / "run.log"), Store(out / RESULTS), Record(out)
-    record.begin(request)
+    log, store, record = Log(out / "run.log"), Store(out / RESULTS), RunRecord(out)
+    _begin(record, request)
     log(f"begun: {request.command or 'reproduce'}")
-    budget = math.inf if request.minutes is None else 60 * request.minutes
+    budget = math.inf if request.minutes is None or request.n is not None else 60 * request.minutes
     lab = build_laboratory(
         request.source,
         request.networks,
         store,
         held_out=request.held_out,
         halves=request.halves,
-        scale=request.scale,
+        scale=request.sizes,
         budget=COMPUTING * budget,
-        shares=sum(exhibit.share for exhibit in EXHIBITS),
+        shares=SHARES,
+        measure=request.n is None,
         seed=request.seed,
         sscd=request.sscd,
         trust=request.trust,
@@ -154,9 +118,30 @@ def _reproduce(
     outcomes = draw(chosen, plans, lab, results, store, out, show)
     for outcome in outcomes:
         files += outcome.files
-    path = write_page(lab, outcomes, request, out, record, files)
+    path, more = write_page(lab, outcomes, request, out, files)
+    for folder in (out, *(path for path in out.iterdir() if path.is_dir())):
+        remove_leftovers(folder)
+    store.clear_pieces()
+    record.finish([*files, "tables/claims.csv", path.name], **more)
     log("finished")
     return path
+
+
+def _begin(record: RunRecord, request: Request) -> None:
+    """Write that a run is under way; the files of an earlier one are still there."""
+    source, before = request.source, record.before.get("files")
+    record.begin(
+        "reproduce",
+        again=request.command,
+        files=[name for name in before if isinstance(name, str)] if isinstance(before, list) else (),
+        versions=versions(),
+        data={"name": source.name, **source_identity(source), "shape": list(source.shape)},
+        scale=request.scale.name,
+        minutes=request.minutes,
+        n=request.n,
+        only=list(request.only),
+        seed=request.seed,
+    )
 
 
 def _plan(exhibit: Exhibit, lab: Laboratory) -> tuple[Step, ...] | str:
@@ -181,9 +166,9 @@ def _predicted(
         counted |= {step.name for step in left}
         seconds = sum(step.seconds for step in left)
         total += seconds + DRAWING
-        numbers = _numbers(plan)
-        lines.append(f"  {exhibit.key:<7} {_duration(seconds):>7}  {exhibit.title}{f' ({numbers})' if numbers else ''}")
-    return [*lines, f"predicted: {_duration(total)} in all, drawing included"]
+        numbers, predicted = _numbers(plan), f"{_duration(seconds):>7}  " if lab.costs.seconds else ""
+        lines.append(f"  {exhibit.key:<7} {predicted}{exhibit.title}{f' ({numbers})' if numbers else ''}")
+    return [*lines, f"predicted: {_duration(total)} in all, drawing included"] if lab.costs.seconds else lines
 
 
 def _numbers(plan: Sequence[Step]) -> str:

@@ -23,6 +23,7 @@ class Scale:
         samples: samples for the similarity matrix.
         resamples: of bootstraps.
         minutes: the budget where none is given; None: no limit.
+        demo: noisy images at each level, and samples, of every denoiser in the demo, whatever time they take.
     """
 
     name: str
@@ -36,8 +37,9 @@ class Scale:
     samples: int
     resamples: int
     minutes: float | None
+    demo: int | None = None
 
 
-QUICK = Scale("quick", 128, 2, 32, 24, 200, 4, 3, 32, 1000, 2.0)
+QUICK = Scale("quick", 128, 2, 32, 24, 200, 4, 3, 32, 1000, 2.0, 32)
 PAPER = Scale("paper", 10_000, 2, 1_000, 150, 10_000, 8, 4, 1_000, 10_000, None)
 SCALES = {scale.name: scale for scale in (QUICK, PAPER)}

@@ -141,9 +141,9 @@ class Store:
         """Where the step may keep parts of its result."""
         return Pieces(self._pieces(step))
 
-    def clear(self) -> None:
-        """Remove everything that is kept."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def clear_pieces(self) -> None:
+        """Remove what is kept of unfinished steps: nothing is under way."""
+        shutil.rmtree(self.folder / PIECES, ignore_errors=True)
 
     def _pieces(self, step: Step) -> Path:
         return self.folder / PIECES / step.key[:16]

@@ -5,20 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from smalti.analysis.sscd import KNOWN, SSCD
 from smalti.core.files import atomic_write
+from smalti.core.run_record import RECORD
 from smalti.core.table import Table
 from smalti.experiments.claims import Verdict, evaluate
 from smalti.experiments.drawing import Outcome
 from smalti.experiments.environment import machine, versions
 from smalti.experiments.laboratory import Laboratory
-from smalti.experiments.record import RECORD, Record
+from smalti.experiments.request import Request
 from smalti.report.html import Page, render
-
-if TYPE_CHECKING:
-    from smalti.experiments.reproduce import Request
 
 __all__ = ["REPORT", "counts_table", "write_page"]
 
@@ -39,20 +37,19 @@ FILES = {
 
 
 def write_page(
-    lab: Laboratory, outcomes: Sequence[Outcome], request: Request, out: Path, record: Record, files: Sequence[str]
-) -> Path:
-    """Judge the claims and write report.html, tables/claims.csv and, last, the record.
+    lab: Laboratory, outcomes: Sequence[Outcome], request: Request, out: Path, files: Sequence[str]
+) -> tuple[Path, dict[str, Any]]:
+    """Judge the claims and write report.html and tables/claims.csv.
 
     Args:
         lab: the laboratory.
         outcomes: of the exhibits.
         request: of the run.
         out: its folder.
-        record: its record.
         files: that were written so far, relative.
 
     Returns:
-        The path of the report.
+        The path of the report, and what the record says of a complete run.
 
     Raises:
         EnvironmentFailure: the disk is full or the folder may not be written.
@@ -75,9 +72,8 @@ def write_page(
     )
     path = out / REPORT
     with atomic_write(path) as file:
-        file.write(render(page).encode())
-    record.finish([*files, "tables/claims.csv", REPORT], _more(lab, claims))
-    return path
+        file.write(render(page).encode("utf-8", "backslashreplace"))
+    return path, _more(lab, claims)
 
 
 def counts_table(tables: dict[str, Table]) -> Table:
@@ -167,13 +163,18 @@ def _facts(lab: Laboratory, request: Request) -> dict[str, list[tuple[str, str]]
             f"{1000 * lab.costs.of(name) / len(lab.sigmas):.3g} ms for one noisy image, mean over {len(lab.sigmas)} levels",
         )
         for name in lab.subjects
+        if lab.costs.seconds
     ]
+    if request.n is None:
+        numbers = ("time budget", "none" if request.minutes is None else f"{request.minutes:g} minutes")
+    else:
+        numbers = ("noisy images a level, and samples", f"{request.n} for every denoiser, as asked for")
     found = {
         "Data": data,
         "Networks": networks,
         "Settings": [
             ("scale", request.scale.name),
-            ("time budget", "none" if request.minutes is None else f"{request.minutes:g} minutes"),
+            numbers,
             ("seed", f"{request.seed}; every draw depends on it, the noise level and its own number alone"),
             ("noise levels", f"{len(lab.sigmas)}, sigma {float(lab.sigmas[0]):g} to {float(lab.sigmas[-1]):g}"),
             *([] if (sscd := lab.loaded) is None else [("SSCD", f"sha256 {sscd.digest}, {_known(sscd)}")]),
@@ -211,7 +212,6 @@ def _more(lab: Laboratory, claims: Table) -> dict[str, Any]:
         "costs": {name: list(seconds) for name, seconds in lab.costs.seconds.items()},
         "claims": {row["key"]: row["verdict"] for row in claims},
         "machine": machine(),
-        "versions": versions(),
     }
 
 

@@ -5,14 +5,17 @@
     pipeline/unet/diffusion_pytorch_model.safetensors               model/scheduler_config.json
     pipeline/scheduler/scheduler_config.json
 
-Nothing is fetched and no code of the folder runs: JSON and safetensors are read, pickles (.bin) refused. The network is laid out on the
-meta device, run there once and compared with the names and shapes of the file before memory is taken for it.
+The weights may be in several files with an index, in a variant (fp16), or in a file of torch.save (.bin); averaged weights in unet_ema.
+Nothing is fetched and no code of the folder runs: JSON and safetensors are read, and .bin by smalti's own reader. The network is laid
+out on the meta device, run there once and compared with the names and shapes of the file before memory is taken for it.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +25,22 @@ import torch
 from torch import nn
 
 from smalti.core.errors import InputError
-from smalti.networks.diffusers_config import check_class, image_shape, read_json, shown, unet_arguments
-from smalti.networks.diffusers_scheduler import Scheduler, read_scheduler
-from smalti.networks.diffusers_weights import first_line, read_weights
+from smalti.core.pickles import printable
+from smalti.networks.checkpoint import read_safetensors
+from smalti.networks.diffusers_config import (
+    Scheduler,
+    check_class,
+    image_shape,
+    read_json,
+    read_scheduler,
+    shown,
+    unet_arguments,
+)
 from smalti.networks.preconditioning import EDMPreconditioned
 from smalti.networks.tables import DiscreteTable
+from smalti.networks.torch_files import read_torch_tensors
 
-__all__ = ["DiffusersModel", "read_diffusers"]
+__all__ = ["DiffusersModel", "first_line", "read_diffusers", "read_weights"]
 
 
 @dataclass(frozen=True)
@@ -86,19 +98,21 @@ class EDMCall(nn.Module):
         return self.preconditioned(z, sigma, labels)
 
 
-def read_diffusers(path: str | os.PathLike[str], scheduler: Mapping[str, Any] | None = None) -> DiffusersModel:
+def read_diffusers(
+    path: str | os.PathLike[str], scheduler: Mapping[str, Any] | None = None, weights: str = "averaged"
+) -> DiffusersModel:
     """Read a pipeline's folder, or a model's with its scheduler's config in it (or beside, in its pipeline).
 
     Args:
         path: the folder.
         scheduler: a scheduler's config, instead of one in the folder; DDPMScheduler unless it says another `_class_name`.
+        weights: "averaged" or "raw", where the folder has both, unet_ema and unet; a warning says which is read.
 
     Raises:
-        InputError: diffusers is not installed; a folder that is not one, is damaged, or holds another class, weights in a pickle, or
-            no scheduler.
+        InputError: diffusers is not installed; a folder that is not one, is damaged, or holds another class, or no scheduler.
     """
     root = _folder(path)
-    where = _unet_folder(root)
+    where = _unet_folder(root, weights)
     config, config_path = read_json(where / "config.json"), str(where / "config.json")
     check_class(config, config_path)
     settings, named = _scheduler_config(root, scheduler)
@@ -140,7 +154,7 @@ def _folder(path: str | os.PathLike[str]) -> Path:
     return root
 
 
-def _unet_folder(root: Path) -> Path:
+def _unet_folder(root: Path, weights: str) -> Path:
     index = root / "model_index.json"
     if index.is_file():
         entry = read_json(index).get("unet")
@@ -148,7 +162,14 @@ def _unet_folder(root: Path) -> Path:
             raise InputError(
                 f"{index}: the pipeline's unet is {shown(entry)}; smalti reads diffusers' UNet2DModel only"
             )
-    for folder in (root / "unet", root):
+    averaged, raw = root / "unet_ema", root / "unet"
+    both = all((folder / "config.json").is_file() for folder in (averaged, raw))
+    if both and weights == "averaged":
+        warnings.warn(
+            f"{root} has averaged weights (unet_ema) and raw ones (unet); the averaged are read (weights='raw' reads the others)",
+            stacklevel=2,
+        )
+    for folder in (averaged, raw, root) if weights == "averaged" else (raw, averaged, root):
         if (folder / "config.json").is_file():
             return folder
     raise InputError(f"{root} has no unet/config.json and no config.json; give a folder that diffusers saved")
@@ -168,7 +189,8 @@ def _scheduler_config(root: Path, given: Mapping[str, Any] | None) -> tuple[Mapp
             return read_json(place), str(place)
     raise InputError(
         f"{root} has no scheduler/scheduler_config.json, which says what the network predicts at which noise levels; "
-        "add the one that it was trained with, or pass scheduler={...}"
+        "add the one that it was trained with, or give it in Python: "
+        "Network.load(path, scheduler={'beta_schedule': 'linear', 'prediction_type': 'epsilon'})"
     )
 
 
@@ -211,8 +233,110 @@ def _built(
         raise InputError(
             f"{config}: images of {shape} come out as {tuple(output.shape[1:])}; the scheduler expects {channels} channels"
         )
-    weights = read_weights(where, {name: tuple(value.shape) for name, value in skeleton.state_dict().items()})
+    tensors = read_weights(where, {name: tuple(value.shape) for name, value in skeleton.state_dict().items()})
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten
         unet = unet_class(**arguments)
-    unet.load_state_dict(weights)
+    unet.load_state_dict(tensors)
     return unet
+
+
+# the weights' file by preference; * is a variant, "fp16"
+WEIGHTS = (
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+    "diffusion_pytorch_model.*.safetensors",
+    "diffusion_pytorch_model.safetensors.index.*.json",
+    *(
+        "diffusion_pytorch_model.bin",
+        "pytorch_model.bin",
+        "diffusion_pytorch_model.bin.index.json",
+        "diffusion_pytorch_model.*.bin",
+    ),
+)
+MOST_PARTS = 1000
+# names of attention's parameters before diffusers 0.15, which its own loader also still takes
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def read_weights(where: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    """The tensors of the weights' file, or files, in the folder `where`, in float32; their names and shapes are exactly `shapes`.
+
+    Raises:
+        InputError: no such file, a damaged one, other names or shapes, NaN.
+    """
+    path = _weights_file(where)
+    parts = _parts(path) if path.suffix == ".json" else [path]
+    found: dict[str, torch.Tensor] = {}
+    for part in parts:
+        tensors = _stored(part)
+        _compare(part, {name: tuple(t.shape) for name, t in tensors.items()}, shapes, whole=len(parts) == 1)
+        found |= {name: _finite(part, name, tensor) for name, tensor in tensors.items()}
+    _compare(path, {name: tuple(t.shape) for name, t in found.items()}, shapes)
+    return found
+
+
+def _weights_file(where: Path) -> Path:
+    for pattern in WEIGHTS:
+        files = sorted(file for file in where.glob(pattern) if file.is_file() and not _is_part(file))
+        if len(files) > 1:
+            listed = " and ".join(file.name for file in files[:3])
+            raise InputError(f"{where} has weights in several variants ({listed}); leave one of them in the folder")
+        if files:
+            return files[0]
+    others = sorted(file.name for file in where.glob("*.safetensors*"))[:3]
+    seen = f" (it has {', '.join(others)})" if others else ""
+    raise InputError(f"{where} has no {WEIGHTS[0]}{seen}; save the model again with save_pretrained")
+
+
+def _is_part(file: Path) -> bool:
+    return re.search(r"-\d{5}-of-\d{5}\.", file.name) is not None
+
+
+def _parts(index: Path) -> list[Path]:
+    """The files that an index names: they lie beside it."""
+    table = read_json(index).get("weight_map")
+    names = (
+        set(table.values()) if isinstance(table, dict) and all(isinstance(v, str) for v in table.values()) else set()
+    )
+    plain = all(name == os.path.basename(name) and name.endswith((".safetensors", ".bin")) for name in names)
+    if not names or not plain or len(names) > MOST_PARTS:
+        raise InputError(f"{index} does not say which files the weights are in; download or save it again")
+    return [index.parent / name for name in sorted(names)]
+
+
+def _stored(path: Path) -> dict[str, torch.Tensor]:
+    tensors = read_torch_tensors(path) if path.suffix == ".bin" else read_safetensors(path, {}).state
+    return {_current(name): tensor for name, tensor in tensors.items()}
+
+
+def _finite(path: Path, name: str, value: torch.Tensor) -> torch.Tensor:
+    if not value.dtype.is_floating_point or not bool(torch.isfinite(value.float()).all()):
+        raise InputError(f"{path}: {name} has NaN, infinite or non-float values; download or save it again")
+    return value.float()
+
+
+def _current(name: str) -> str:
+    parts = name.split(".")
+    if len(parts) > 2 and "attentions" in parts:
+        parts[-2] = OLD_ATTENTION.get(parts[-2], parts[-2])
+    return ".".join(parts)
+
+
+def _compare(
+    path: Path, found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]], whole: bool = True
+) -> None:
+    problems = [
+        *(f"{name} is missing" for name in wanted if whole and name not in found),
+        *(f"{printable(name)} is not part of the network" for name in found if name not in wanted),
+        *(f"{n} has shape {found[n]}, not {wanted[n]}" for n in wanted if n in found and found[n] != wanted[n]),
+    ]
+    if problems:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise InputError(
+            f"{path} is not of the network in its config.json: {problems[0]}{more}; check that they belong together"
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """What `error` says, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200] or type(error).__name__

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from smalti.core.errors import InputError
-from smalti.networks.embeddings import PositionalEmbedding
+from smalti.networks.layers import PositionalEmbedding
 
 __all__ = ["DiT"]
 

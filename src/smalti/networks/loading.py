@@ -1,21 +1,44 @@
-"""Which reader a checkpoint needs: told by its content, not by its name."""
+"""From a path to a network: which reader a checkpoint needs (told by its content, not by its name), and what is built from it."""
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from smalti.core.errors import InputError, did_you_mean, from_os_error
-from smalti.networks.checkpoint import Checkpoint, read_safetensors
-from smalti.networks.network import Network
+import torch
 
-__all__ = ["load", "shipped"]
+from smalti.core.errors import InputError, did_you_mean, from_os_error
+from smalti.core.pickles import printable
+from smalti.networks.architectures import build, parameter_names
+from smalti.networks.checkpoint import Checkpoint, read_safetensors
+from smalti.networks.state_dicts import check_weights, without_prefix
+from smalti.networks.tables import DiscreteTable
+
+__all__ = ["Loaded", "load", "read_checkpoint", "shipped"]
 
 SUFFIX = ".safetensors"
 _TORCH_MAGIC = bytes.fromhex("6cfc9c46f9206aa85019")  # what a legacy torch.save file pickles first
+EDM_PAGE = "NVIDIA's EDM pages (github.com/NVlabs/edm)"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network built from a checkpoint: what `smalti.networks.Network` takes."""
+
+    module: Callable[..., torch.Tensor]
+    convention: str
+    shape: tuple[int, int, int]
+    num_classes: int | None
+    table: DiscreteTable | None
+    name: str
+    config: Mapping[str, Any] | None
+    about: Mapping[str, Any]
 
 
 def shipped() -> list[str]:
@@ -24,25 +47,89 @@ def shipped() -> list[str]:
     return sorted(entry.name[: -len(SUFFIX)] for entry in folder.iterdir() if entry.name.endswith(SUFFIX))
 
 
-def load(path: str | os.PathLike[str], config: Mapping[str, Any] | None = None) -> Network:
+def load(
+    path: str | os.PathLike[str],
+    config: Mapping[str, Any] | None = None,
+    scheduler: Mapping[str, Any] | None = None,
+    weights: str = "averaged",
+) -> Loaded:
     """See `Network.load`."""
-    place = Path(path)
-    if not place.exists():
-        names = shipped()
-        if os.fspath(path) not in names:
-            listed = ", ".join(names) or "none"
-            hint = did_you_mean(os.fspath(path), names)
-            raise InputError(
-                f"there is no checkpoint {path}, nor does a network of this name come with smalti ({listed}){hint}"
-            )
-        with resources.as_file(resources.files("smalti") / "weights" / f"{path}{SUFFIX}") as file:
-            return Network.from_checkpoint(read_safetensors(file), os.fspath(path))
+    place = _checked(path)
+    check_weights(weights)
     if place.is_dir():
-        return _diffusers(place, config)
-    return Network.from_checkpoint(_read(place, config), place.parent.name if place.stem == "network" else place.stem)
+        if config is not None and scheduler is not None:
+            raise InputError("a diffusers folder says its architecture itself; give scheduler= alone")
+        return _diffusers(place, scheduler if scheduler is not None else config, weights)
+    if scheduler is not None:
+        raise InputError(f"scheduler= is for a folder of diffusers, which {_shown(path)} is not; leave it out")
+    checkpoint, name = read_checkpoint(path, config, weights)
+    architecture = checkpoint.config
+    module = build(architecture, checkpoint.state).requires_grad_(False)
+    shape = (architecture["channels"], architecture["resolution"], architecture["resolution"])
+    classes = architecture.get("num_classes") or None
+    return Loaded(module, "edm", shape, classes, None, name, architecture, checkpoint.about)
 
 
-def _read(path: Path, config: Mapping[str, Any] | None) -> Checkpoint:
+def read_checkpoint(
+    path: str | os.PathLike[str], config: Mapping[str, Any] | None = None, weights: str = "averaged"
+) -> tuple[Checkpoint, str]:
+    """The checkpoint in a file, or of a name that comes with smalti, its tensors under the names of its architecture; and its name.
+
+    Raises:
+        InputError: see `Network.load`.
+    """
+    place = _checked(path)
+    if not place.exists():
+        if os.fspath(path) not in shipped():
+            raise InputError(_not_there(path))
+        if config is not None:
+            raise InputError(f"{path} comes with smalti, architecture and all; leave config out")
+        with resources.as_file(resources.files("smalti") / "weights" / f"{path}{SUFFIX}") as file:
+            return read_safetensors(file), os.fspath(path)
+    name = place.absolute().parent.name if place.stem == "network" else place.stem
+    checkpoint = _read(place, config, weights)
+    state = without_prefix(checkpoint.state, parameter_names(checkpoint.config), weights, str(place))
+    return Checkpoint(checkpoint.config, dict(state), checkpoint.about), name
+
+
+def _checked(path: Any) -> Path:
+    """`path`, if a file or a folder can have it as its name."""
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise InputError(
+            f"a network is loaded from a path or a name, not {'nothing' if path == '' else type(path).__name__}"
+        )
+    try:
+        place = Path(path)
+        place.stat()
+        return place
+    except (FileNotFoundError, NotADirectoryError):
+        return place
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise InputError(f"{_shown(path)} is not a path ({error.strerror}); check it") from error
+        raise from_os_error(error, f"read {_shown(path)}") from error
+    except ValueError as error:  # a NUL character, half of a surrogate pair
+        raise InputError(f"{_shown(path)} is not a path; check it") from error
+
+
+def _shown(path: Any) -> str:
+    text = printable(os.fspath(path) if isinstance(path, (str, os.PathLike)) else repr(path), 81)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _not_there(path: Any) -> str:
+    text, names = os.fspath(path), shipped()
+    if re.search(r"(^|/)(edm|baseline)-[a-z0-9]+-\d+x\d+[a-z0-9-]*(\.pkl)?$", text):
+        stem = printable(text.rstrip("/").rsplit("/", 1)[-1].removesuffix(".pkl"), 60)
+        return f"{stem} is not here, and nothing is downloaded; fetch {stem}.pkl from {EDM_PAGE} and give its path"
+    if re.match(r"[a-z]+://", text):
+        return f"{_shown(path)} is not a path, and nothing is downloaded; fetch the file and give its path"
+    listed = ", ".join(names) or "none"
+    hint = did_you_mean(text, names)
+    return f"there is no checkpoint {_shown(path)}, nor does a network of this name come with smalti ({listed}){hint}"
+
+
+def _read(path: Path, config: Mapping[str, Any] | None, weights: str) -> Checkpoint:
     from smalti.networks.edm_pickle import read_edm_pickle
     from smalti.networks.torch_files import read_torch_file
 
@@ -54,28 +141,21 @@ def _read(path: Path, config: Mapping[str, Any] | None) -> Checkpoint:
     except OSError as error:
         raise from_os_error(error, f"read {path}") from error
     if start[:2] == b"PK" or _TORCH_MAGIC in start:
-        return read_torch_file(path, config)
+        return read_torch_file(path, config, weights)
+    if start[8:9] == b"{":
+        return read_safetensors(path, config)
     if config is not None:
-        raise InputError(f"config= is for a torch.save file with a bare state dict, which {path} is not; leave it out")
+        raise InputError(f"config= is for a file with a bare state dict, which {path} is not; leave it out")
     if start[:1] == b"\x80":
         return read_edm_pickle(path)
-    if start[8:9] == b"{":
-        return read_safetensors(path)
     raise InputError(
         f"{path} is not a checkpoint that smalti reads: .safetensors, an EDM pickle, a torch.save file or a diffusers folder"
     )
 
 
-def _diffusers(path: Path, scheduler: Mapping[str, Any] | None) -> Network:
+def _diffusers(path: Path, scheduler: Mapping[str, Any] | None, weights: str) -> Loaded:
     from smalti.networks.diffusers_folder import read_diffusers
 
-    model = read_diffusers(path, scheduler)
-    return Network(
-        model.module,
-        model.convention,
-        model.shape,
-        num_classes=model.num_classes,
-        table=model.table,
-        name=path.name,
-        about=model.about,
-    )
+    model = read_diffusers(path, scheduler, weights)
+    name = path.absolute().name
+    return Loaded(model.module, model.convention, model.shape, model.num_classes, model.table, name, None, model.about)

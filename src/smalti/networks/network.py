@@ -24,6 +24,7 @@ from smalti.core.validation import check_count
 from smalti.networks.architectures import build
 from smalti.networks.checkpoint import Checkpoint, write_safetensors
 from smalti.networks.conventions import DiscreteTable, as_denoiser
+from smalti.networks.loading import load
 from smalti.networks.preconditioning import EDMPreconditioned
 from smalti.source import Source, Split
 
@@ -53,6 +54,7 @@ class Network(Denoiser):
     """
 
     name = "network"
+    ambient = True
     opt_outs = {
         "stays_in_range": "a network extrapolates",
         "large_sigma_gives_the_mean": "a network is not exact outside the noise levels that it was trained on",
@@ -83,21 +85,37 @@ class Network(Denoiser):
         self._denoise = as_denoiser(module, convention, table)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, config: Mapping[str, Any] | None = None) -> Network:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        config: Mapping[str, Any] | None = None,
+        scheduler: Mapping[str, Any] | None = None,
+        weights: str = "averaged",
+    ) -> Network:
         """Load a checkpoint; nothing in the file is executed.
 
         Args:
             path: a .safetensors of smalti, an EDM pickle (.pkl), a file of `torch.save`, a folder of a diffusers `UNet2DModel`, or
                 the name of a network that comes with smalti (`smalti.networks.shipped()` lists them).
-            config: the architecture of a torch.save file that holds a bare state dict; for a diffusers folder without a scheduler
-                its scheduler's configuration.
+            config: the architecture of a file that holds a bare state dict (torch.save, safetensors).
+            scheduler: for a diffusers folder without a scheduler its scheduler's configuration (`config` is taken for it too).
+            weights: where a checkpoint has both, "averaged" weights (a warning says so) or "raw" ones.
 
         Raises:
             InputError: no such file, an unknown format or architecture, a damaged or hostile file.
         """
-        from smalti.networks.loading import load
-
-        return load(path, config)
+        found = load(path, config, scheduler, weights)
+        return cls(
+            found.module,
+            found.convention,
+            found.shape,
+            num_classes=found.num_classes,
+            table=found.table,
+            name=found.name,
+            config=found.config,
+            about=found.about,
+        )
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, name: str) -> Network:

@@ -1,44 +1,63 @@
-"""Weights that `torch.save` wrote (.pt, .pth, .ckpt), in its zip format and in the one before it.
+"""Weights that `torch.save` wrote (.pt, .pth, .ckpt, .bin), in its zip format and in the one before it.
 
-    {"config": {"architecture": "unet", ...}, "state": state dict, "about": {...}}      "state_dict" and "model" do as well
+    {"config": {"architecture": "unet", ...}, "state": state dict, "about": {...}}      as smalti's users write it
+    {"model": state dict, "ema": state dict, "opt": ..., ...}                           a training's checkpoint, with config= given
     a bare state dict, with config= given
 
-Two readers look at a file. The first, `smalti.networks.torch_streams`, allocates and executes nothing; it refuses what is not tensors
-and plain containers, sizes that the file does not hold, and damage. What it accepts is loaded by torch with `weights_only=True`, and
-has to be the same tensors. A dump of EDM's training state, which holds objects, is read from the first reader's records alone.
+The reader, `smalti.networks.torch_streams`, allocates and executes nothing; it refuses what is not tensors, plain containers and a few
+inert records, sizes that the file does not hold, and damage. torch's own unpickler, also with `weights_only=True`, is not asked.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from smalti.core.errors import InputError
-from smalti.core.pickles import Budget, RefusedError, printable, refusals
-from smalti.networks.checkpoint import Checkpoint
-from smalti.networks.edm_pickle import ADMITTED, checkpoint_of_records, find_network
-from smalti.networks.edm_records import edm_names
-from smalti.networks.tensor_records import TensorRecord, check_shares
-from smalti.networks.torch_streams import is_archive, is_legacy, read_tree
-from smalti.networks.whole_file import read_whole
+from smalti.core.pickles import Attributed, Budget, Inert, Names, RefusedError, printable, refusals
+from smalti.networks.checkpoint import Checkpoint, read_whole
+from smalti.networks.edm_pickle import ADMITTED, checkpoint_of_records, edm_names, find_network
+from smalti.networks.state_dicts import AVERAGED, chosen_state
+from smalti.networks.torch_streams import TensorRecord, check_shares, is_archive, is_legacy, read_tree
+from smalti.source.pickles import ARRAY_NAMES
 
-__all__ = ["read_torch_file"]
+__all__ = ["read_torch_file", "read_torch_tensors"]
 
-STATES = ("state", "state_dict", "model")
+# what trainings keep beside the weights, as records without content
+INERT: Names = {
+    **ARRAY_NAMES,
+    **{
+        name: lambda arguments: Inert()
+        for name in (
+            *(("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"), ("argparse", "Namespace")),
+            *(("numpy.core.numeric", "_frombuffer"), ("numpy._core.numeric", "_frombuffer")),
+            *(
+                ("pathlib", "PosixPath"),
+                ("pathlib", "WindowsPath"),
+                ("pathlib._local", "PosixPath"),
+                ("torch", "device"),
+            ),
+        )
+    },
+    ("collections", "defaultdict"): lambda arguments: Attributed(),
+    **{("torch", kind): None for kind in ("float32", "float64", "float16", "bfloat16", "int64")},
+    **{("builtins", kind): None for kind in ("dict", "list", "int", "float")},
+}
 MAX_VALUES, MAX_DEPTH = 10_000, 8  # of a configuration
 
 
-def read_torch_file(path: str | os.PathLike[str], config: Mapping[str, Any] | None = None) -> Checkpoint:
+def read_torch_file(
+    path: str | os.PathLike[str], config: Mapping[str, Any] | None = None, weights: str = "averaged"
+) -> Checkpoint:
     """Read a file of `torch.save`.
 
     Args:
         path: the file.
         config: the architecture, where the file does not hold it.
+        weights: "averaged" or "raw", where a file has both.
 
     Raises:
         InputError: not such a file, damage, anything but tensors and plain containers, or an architecture that is missing or
@@ -50,44 +69,51 @@ def read_torch_file(path: str | os.PathLike[str], config: Mapping[str, Any] | No
         raise InputError(f"{what} is not a file of torch.save; give one, a .safetensors or an EDM pickle")
     budget = Budget.of(len(data))
     with refusals(what, ADMITTED, "file of torch.save"):
-        tree = read_tree(data, edm_names(budget), budget)
+        tree = read_tree(data, {**INERT, **edm_names(budget)}, budget)
         if find_network(tree) is not None:
             return checkpoint_of_records(tree, what, len(data))
-        records, said, about = _parts(tree, what)
+    entry, records, said, about = _parts(tree, weights, what)
+    with refusals(what, ADMITTED, "file of torch.save"):
         check_shares(records, len(data))
         chosen = _config(said, config, what)
         about = _plain(about)
-    state = _parts(_load(data, what), what)[0]
-    found = {name: (tuple(t.shape), t.dtype) for name, t in state.items() if isinstance(t, torch.Tensor)}
-    if found != {name: (record.size, record.dtype) for name, record in records.items()}:
-        raise InputError(f"{what} is refused: it reads as other tensors to torch than to smalti; write it again")
+        state = {name: record.to_tensor() for name, record in records.items()}
     read = {
         "format": "torch.save",
         "tensors": len(records),
         "parameters": sum(record.elements for record in records.values()),
     }
-    return Checkpoint(chosen, {name: tensor.detach() for name, tensor in state.items()}, {**about, **read})
+    return Checkpoint(chosen, state, {**about, **read, **({"weights": entry} if entry in AVERAGED else {})})
 
 
-def _parts(tree: Any, what: str) -> tuple[dict[str, Any], Any, Any]:
-    """The state dict, and what stands under "config" and "about" (None where nothing does)."""
-    kinds = (TensorRecord, torch.Tensor)
+def read_torch_tensors(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """The tensors of a file that holds nothing but a state dict, by name.
+
+    Raises:
+        InputError: not such a file, or damage.
+        EnvironmentFailure: it may not be read, or does not fit in memory.
+    """
+    data, what = read_whole(path), str(path)
+    budget = Budget.of(len(data))
+    with refusals(what, ADMITTED, "file of torch.save"):
+        records = _parts(read_tree(data, INERT, budget), "raw", what)[1]
+        check_shares(records, len(data))
+        return {name: record.to_tensor() for name, record in records.items()}
+
+
+def _parts(tree: Any, weights: str, what: str) -> tuple[str | None, dict[str, TensorRecord], Any, Any]:
+    """The entry of the state dict, the state dict, and what stands under "config" and "about" (None where nothing does)."""
     if not isinstance(tree, dict) or not tree:
         raise InputError(f"{what} holds no state dict; save a state dict, or a dict with config and state")
-    config = about = None
-    if not any(isinstance(value, kinds) for value in tree.values()):
-        named = [name for name in STATES if isinstance(tree.get(name), dict)]
-        if len(named) != 1:
-            number = "no" if not named else "more than one"
-            raise InputError(f"{what} holds {number} state dict; save it under 'state', beside 'config'")
-        config, about, tree = tree.get("config"), tree.get("about"), tree[named[0]]
-    for name, value in tree.items():
-        if not isinstance(name, str) or len(name) > 300 or not isinstance(value, kinds):
+    entry, state = chosen_state(tree, (TensorRecord,), weights, what)
+    config, about = (None, None) if entry is None else (tree.get("config"), tree.get("about"))
+    for name, value in state.items():
+        if not isinstance(name, str) or len(name) > 300 or not isinstance(value, TensorRecord):
             shown = printable(name) if isinstance(name, str) else type(name).__name__
             raise InputError(
                 f"the entry {shown} of the state dict in {what} is not a tensor; save the state dict alone"
             )
-    return tree, config, about
+    return entry, dict(state), config, about
 
 
 def _config(said: Any, given: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
@@ -133,14 +159,3 @@ def _is_key(key: Any) -> bool:
     if not isinstance(key, str) or len(key) > 300:
         raise ValueError("a configuration with keys that are not text")
     return True
-
-
-def _load(data: bytes, what: str) -> Any:
-    """What torch reads, in memory of its own."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of formats that will go
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its unpickler comes across
-        reason = printable(" ".join(str(error)[:1000].split()), 120)
-        raise InputError(f"{what} is not a readable file of torch.save ({reason}); write it again") from error

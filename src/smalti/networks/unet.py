@@ -18,8 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from smalti.core.errors import InputError
-from smalti.networks.embeddings import FourierEmbedding, PositionalEmbedding
-from smalti.networks.resampling import Convolution
+from smalti.networks.layers import Convolution, FourierEmbedding, PositionalEmbedding
 
 __all__ = ["UNet"]
 

@@ -27,6 +27,7 @@ from smalti.analysis.intervals import TELLING
 from smalti.core.errors import InputError
 from smalti.core.files import atomic_write
 from smalti.core.table import Table
+from smalti.core.text import printable
 
 __all__ = ["PALETTE", "Look", "banded", "colour_of", "figure_bytes", "literal", "looks_of", "save_figure", "style"]
 
@@ -112,7 +113,7 @@ def colour_of(name: str) -> str:
     if base in _COLOURS:
         return PALETTE[_COLOURS[base]]
     family = next((colour for part, colour in _FAMILIES.items() if part in base), None)
-    return PALETTE[family or _OTHERS[zlib.crc32(base.encode()) % len(_OTHERS)]]
+    return PALETTE[family or _OTHERS[zlib.crc32(base.encode("utf-8", "backslashreplace")) % len(_OTHERS)]]
 
 
 def looks_of(names: Iterable[str]) -> dict[str, Look]:
@@ -133,8 +134,11 @@ def banded(part: Table) -> np.ndarray:
 
 
 def literal(figure: Figure) -> None:
-    """Show dollar signs in the figure's texts, names of networks say, as they are: not as mathematics, but for powers on log axes."""
+    """Show the figure's texts, names of networks say, as they are: dollar signs not as mathematics, but for powers on log axes, and
+    characters that do not print (of file names that are not UTF-8) as escapes."""
     for text in figure.findobj(Text):
+        if isinstance(text, Text) and not text.get_text().replace("\n", "").isprintable():
+            text.set_text("\n".join(map(printable, text.get_text().split("\n"))))
         if isinstance(text, Text) and "$" in text.get_text() and not text.get_text().startswith(POWER):
             text.set_parse_math(False)
 

@@ -12,7 +12,7 @@ import numpy as np
 from smalti.core.errors import InputError
 from smalti.source.checks import BLOCK_BYTES, check_dtype, check_images_shape
 
-__all__ = ["LAYOUTS", "check_layout", "check_layout_name", "in_nchw", "scale_doubt"]
+__all__ = ["LAYOUTS", "check_layout", "check_layout_name", "in_nchw", "likely_layout", "scale_doubt"]
 
 LAYOUTS: dict[str, tuple[int | None, ...]] = {
     "nchw": (0, 1, 2, 3),
@@ -38,7 +38,7 @@ def check_layout(shape: tuple[int, ...], dtype: np.dtype, layout: str | None, wh
     """
     try:
         check_layout_name(layout)
-        if layout is None and (likely := _likely(shape)) is not None:
+        if layout is None and (likely := likely_layout(shape)) is not None:
             axes = ", ".join(likely.upper())
             kind = "grey images (N, H, W)" if likely == "nhw" else f"({axes})"
             raise InputError(
@@ -54,7 +54,7 @@ def check_layout(shape: tuple[int, ...], dtype: np.dtype, layout: str | None, wh
         raise InputError(text if text.startswith((what, "layout")) else f"{what}: {text}") from error
 
 
-def _likely(shape: tuple[int, ...]) -> str | None:
+def likely_layout(shape: tuple[int, ...]) -> str | None:
     """The layout that `shape` looks like, where that is not (N, C, H, W)."""
     if len(shape) == 3 and min(shape) > MOST_CHANNELS:
         return "nhw"

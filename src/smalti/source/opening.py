@@ -16,14 +16,21 @@ from smalti.source.conventions import check_layout_name
 from smalti.source.decoding import EXTENSIONS
 from smalti.source.format import HEAD_BYTES, Format, Request
 from smalti.source.formats.cifar import CIFAR
+from smalti.source.formats.cifar_binary import CIFAR_BINARY
 from smalti.source.formats.digits import DIGITS, open_digits
+from smalti.source.formats.idx import IDX
 from smalti.source.formats.image_files import FOLDER, ZIP
+from smalti.source.formats.matlab import MATLAB
 from smalti.source.formats.numpy_arrays import NPY, NPZ
+from smalti.source.formats.parquet import PARQUET
+from smalti.source.formats.stl10 import STL10
+from smalti.source.formats.tar import TAR
 from smalti.source.stored import Stored
 
 __all__ = ["FORMATS", "open_stored"]
 
-FORMATS: tuple[Format, ...] = (NPY, NPZ, CIFAR, ZIP, FOLDER)  # the first that matches reads
+# the first that matches reads; tars of published sets come before tars of images, folders with a name before folders of images
+FORMATS: tuple[Format, ...] = (*(MATLAB, STL10, PARQUET, IDX, CIFAR_BINARY, CIFAR, NPZ, NPY, TAR, ZIP, FOLDER),)
 NAMES = (DIGITS,)
 
 

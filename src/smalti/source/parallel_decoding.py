@@ -102,6 +102,8 @@ def assemble(
     images: np.ndarray | None = None
     with progress(f"decoding {store.what}", len(names), show) as advance:
         for number, image in enumerate(decoded):
+            if number >= len(names):
+                raise InputError(f"{store.what} holds more images than it says, {len(names)}; it is damaged")
             if number % MAX_CHUNK == MAX_CHUNK - 1 or number == len(names) - 1:
                 advance(number % MAX_CHUNK + 1)
             if isinstance(image, Bad):

@@ -15,10 +15,11 @@ from smalti.source.cache import forget
 from smalti.source.checks import blocks, check_finite, check_labels_array
 from smalti.source.content import damaged_image, fingerprint
 from smalti.source.conventions import check_layout, in_nchw, scale_doubt
+from smalti.source.datasets import stored_of
 from smalti.source.indexing import class_indices, limit_indices, to_indexer
 from smalti.source.memory import allocate
 from smalti.source.opening import open_stored
-from smalti.source.stored import Origin
+from smalti.source.stored import Origin, Stored
 
 __all__ = ["Source"]
 
@@ -146,6 +147,45 @@ class Source:
             EnvironmentFailure: it cannot be read, or there is no room for it.
         """
         stored = open_stored(path_or_name, resolution, layout, split, skip_bad, progress)
+        source = cls._of_stored(stored, hflip, classes, limit)
+        for remark in stored.remarks:
+            warnings.warn(remark, stacklevel=2)
+        source._warn_of_scale(str(path_or_name))
+        return source
+
+    @classmethod
+    def of(
+        cls,
+        dataset: Any,
+        hflip: bool = False,
+        classes: str | int | Iterable[str | int] | None = None,
+        limit: int | None = None,
+        resolution: int | Sequence[int] | None = None,
+        *,
+        name: str | None = None,
+        progress: bool | None = None,
+    ) -> Source:
+        """All images of a data set object, in memory: torch's and torchvision's datasets, `datasets.Dataset`, a list.
+
+        Args:
+            dataset: has a length and items by number: (image, label, ...), a dict with an image and perhaps a label, or
+                images. An image is a PIL image, the bytes of an image file, or an array or tensor, (C, H, W),
+                (H, W, C) or (H, W), uint8 or floats in the working scale.
+            hflip, classes, limit, resolution, progress: as in `open`.
+            name: short name; None takes that of the data set's class.
+
+        Raises:
+            InputError: no length, no items, items of another kind, several sizes, labels that are not classes.
+            EnvironmentFailure: too many for the memory.
+        """
+        source = cls._of_stored(stored_of(dataset, resolution, name, progress), hflip, classes, limit)
+        source._warn_of_scale(str(source.name))
+        return source
+
+    @classmethod
+    def _of_stored(
+        cls, stored: Stored, hflip: bool, classes: str | int | Iterable[str | int] | None, limit: int | None
+    ) -> Source:
         source = cls.__new__(cls)._set(
             stored.images,
             stored.labels,
@@ -159,11 +199,7 @@ class Source:
         if classes is not None:
             source = source.subset(class_indices(source.labels, source.class_names, classes))
         chosen = None if limit is None else limit_indices(len(source), limit)
-        source = source if chosen is None else source.subset(chosen)
-        for remark in stored.remarks:
-            warnings.warn(remark, stacklevel=2)
-        source._warn_of_scale(str(path_or_name))
-        return source
+        return source if chosen is None else source.subset(chosen)
 
     def __len__(self) -> int:
         return int(self.images.shape[0])

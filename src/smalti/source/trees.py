@@ -25,6 +25,7 @@ __all__ = [
     "central_directory_hash",
     "check_member",
     "folder_tree",
+    "is_hidden",
     "open_zip",
     "zip_errors",
     "zip_identity",
@@ -58,7 +59,8 @@ class Tree:
     ignored: tuple[tuple[str, str], ...] = ()
 
 
-def _hidden(path: str) -> bool:
+def is_hidden(path: str) -> bool:
+    """Whether a path is one that nobody means to be looked at: its name, or a folder's, starts with a dot."""
     return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
 
 
@@ -107,7 +109,7 @@ def _walk(
     with os.scandir(folder) as entries:
         for entry in entries:
             path = prefix + entry.name
-            if _hidden(entry.name):
+            if is_hidden(entry.name):
                 continue
             try:
                 info = entry.stat()
@@ -182,7 +184,7 @@ def zip_tree(archive: zipfile.ZipFile, path: Path, wanted: Callable[[str], bool]
         if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in name.split("/"):
             raise InputError(f"{path} is refused: the member {printable(info.filename)!r} leaves the archive")
         name = posixpath.normpath(name)
-        if info.is_dir() or _hidden(name):
+        if info.is_dir() or is_hidden(name):
             continue
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG):

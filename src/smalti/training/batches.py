@@ -1,6 +1,11 @@
-"""The images of each step: epoch after epoch, each in an order of its own."""
+"""The images of each step: epoch after epoch, each in an order of its own.
+
+Random numbers depend on (seed, purpose, number) alone, so that a resumed training draws what an uninterrupted one draws.
+"""
 
 from __future__ import annotations
+
+import hashlib
 
 import numpy as np
 import torch
@@ -8,10 +13,19 @@ import torch.nn.functional as F
 
 from smalti.source import Source
 from smalti.training.augmentation import augment
-from smalti.training.randomness import generator
 from smalti.training.recipe import Recipe
 
-__all__ = ["Batch", "Batches"]
+__all__ = ["Batch", "Batches", "generator", "seed_of"]
+
+
+def seed_of(seed: int, purpose: str, number: int) -> int:
+    """63 bits of sha256."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{purpose}:{number}".encode()).digest()[:8], "little") >> 1
+
+
+def generator(seed: int, purpose: str, number: int) -> torch.Generator:
+    """A CPU generator of its own."""
+    return torch.Generator().manual_seed(seed_of(seed, purpose, number))
 
 
 class Batch:

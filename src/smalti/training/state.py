@@ -17,8 +17,7 @@ from torch import nn
 from smalti.core.errors import InputError
 from smalti.core.files import atomic_write
 from smalti.core.pieces import differences
-from smalti.networks.checkpoint import check_safetensors
-from smalti.networks.whole_file import read_whole
+from smalti.networks.checkpoint import check_safetensors, read_whole
 
 __all__ = ["FILE", "Stored", "load_state", "save_state"]
 

@@ -6,13 +6,16 @@ was killed goes on from its last state to the same bits (on a CPU; a GPU's sums 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import csv
 import io
 import math
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,15 +30,40 @@ from smalti.core.validation import check_count
 from smalti.networks.architectures import build
 from smalti.networks.network import Network
 from smalti.source import Source
-from smalti.training.batches import Batches
-from smalti.training.interrupts import deferred_interrupt
-from smalti.training.loss import edm_loss
-from smalti.training.randomness import seed_of
+from smalti.training.batches import Batches, seed_of
+from smalti.training.loss import MOST, Validation, edm_loss
 from smalti.training.recipe import Recipe
 from smalti.training.state import FILE, load_state, restore, save_state
-from smalti.training.validation import MOST, Validation
 
-__all__ = ["LOG", "NETWORK", "Training", "TrainingDivergedError", "train"]
+__all__ = ["LOG", "NETWORK", "Training", "TrainingDivergedError", "deferred_interrupt", "train"]
+
+
+@contextlib.contextmanager
+def deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Within the block a first Ctrl-C is only noted: yields `wanted()`, which says whether there was one. A second ends the block at once.
+
+    Only the main thread gets signals; elsewhere, and where someone else handles them, nothing is changed.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield lambda: False
+        return
+    noted = False
+
+    def note(number: int, frame: Any) -> None:
+        nonlocal noted
+        if noted:
+            raise KeyboardInterrupt
+        noted = True
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: noted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 NETWORK, LOG = "network.safetensors", "loss.csv"
 LOGGED = 50  # steps per row of the log
@@ -87,7 +115,8 @@ def train(
     Args:
         source: the images; flips, where counted in, are drawn with probability 1/2. The recipe's split is taken of them.
         recipe: everything else that determines the result.
-        out: folder for network.safetensors (averaged weights), state.safetensors (to go on from) and loss.csv.
+        out: folder for network.safetensors (averaged weights, written with every state), state.safetensors (to go on from) and
+            loss.csv.
         resume: go on from the state that is there; without one, start.
         device: "cpu", "cuda", ...
         precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 on a GPU.
@@ -137,6 +166,9 @@ def train(
     def save() -> None:
         loop.check_weights()
         save_state(state, loop.step, loop.model, loop.ema, loop.optimiser, loop.history, loop.recent, identity)
+        network().save(
+            folder / NETWORK, stored_as
+        )  # with every state: what is stopped, or killed, leaves a network too
         _write_log(folder / LOG, loop.history)
         if on_checkpoint:
             on_checkpoint(loop.step)
@@ -164,10 +196,9 @@ def train(
         if interrupted():
             raise KeyboardInterrupt
     final = network().to("cpu")
-    complete = loop.step == recipe.steps
-    if complete:
+    if not (folder / NETWORK).exists():  # a state of all steps, whose network was taken away
         final.save(folder / NETWORK, stored_as)
-    return Training(final, loop.step, complete, loop.history)
+    return Training(final, loop.step, loop.step == recipe.steps, loop.history)
 
 
 class _Loop:
@@ -192,8 +223,8 @@ class _Loop:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(recipe.seed, "weights", 0))
             self.model = build(config).to(device)
-        if on_gpu:
-            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # convolutions are quicker so, on a CPU by a sixth
+        self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.model.train()
         self.run: nn.Module = torch.compile(self.model) if self.compiled else self.model  # type: ignore[assignment]
@@ -213,14 +244,14 @@ class _Loop:
             "bfloat16": self.half,
             "compiled": self.compiled,
             "threads": torch.get_num_threads(),
+            "layout": "channels last",
         }
 
     def advance(self) -> None:
         """One step."""
         recipe = self.recipe
         batch = self.batches[self.step].to(self.device)
-        if self.device.type != "cpu":
-            batch.x, batch.noise = (t.contiguous(memory_format=torch.channels_last) for t in (batch.x, batch.noise))
+        batch.x, batch.noise = (t.contiguous(memory_format=torch.channels_last) for t in (batch.x, batch.noise))
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.learning_rate_at(self.step)
         torch.manual_seed(seed_of(recipe.seed, "dropout", self.step))

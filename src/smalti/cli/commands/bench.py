@@ -1,4 +1,4 @@
-"""`smalti bench`."""
+"""`smalti bench`: hand the data and the folder to `smalti.bench`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from typing import Annotated
 import typer
 
 from smalti.cli import options
+from smalti.cli.command import command
+from smalti.cli.options import Images
+from smalti.core.errors import InputError
 
 __all__ = ["bench"]
 
+NO_DATA = Images(None)  # type: ignore[arg-type]  # the benchmark's own
 
+
+@command
 def bench(
     *,
-    data: options.OptionalData = None,
+    images: Images = NO_DATA,
     out: Annotated[Path | None, typer.Option(help="Folder for the tables; without it they go to stdout alone.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A small version that finishes soon.")] = False,
     only: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--only",
             help="Only these parts, comma separated: pspc, optimal, flips, ls, flex, pca, els, torch, samples, processes; "
@@ -29,18 +35,24 @@ def bench(
         bool,
         typer.Option("--scaling", help="Instead: seconds against the number of images and sigma, for every denoiser."),
     ] = False,
-    hflip: options.HFlip = False,
-    classes: options.Classes = None,
-    limit: options.Limit = None,
-    resolution: options.Resolution = None,
-    layout: options.LayoutOption = options.Layout.NCHW,
-    skip_bad: options.SkipBad = False,
-    overwrite: options.Overwrite = False,
-    debug: options.Debug = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results that the folder has.", rich_help_panel=options.RUN)
+    ] = False,
 ) -> None:
     """Measure the engine against the published algorithms and against this machine's floor."""
-    from smalti.cli.jobs.bench import run_bench
-    from smalti.cli.jobs.data import DataOptions
+    if images.data is None and images != NO_DATA:
+        raise InputError("--hflip, --classes, --limit, --resolution, --layout and --skip-bad need --data")
+    if out is None and overwrite:
+        raise InputError("--overwrite needs --out")
+    if out is not None:
+        from smalti.core.run_folder import check_path
 
-    opened = DataOptions(data or "", hflip, classes, limit, resolution, layout.value, skip_bad)
-    run_bench(opened, out, quick, overwrite, only, scaling)
+        check_path(out)
+        if out.exists() and any(out.iterdir()) and not overwrite:
+            raise InputError(f"{out} already has results; choose another --out, or --overwrite to replace them")
+    import smalti.bench
+
+    parts = None if only is None else [name.strip() for text in only for name in text.split(",") if name.strip()]
+    smalti.bench.check_only(parts, scaling)
+    measure = smalti.bench.run_scaling if scaling else smalti.bench.run
+    measure(images.open() if images.data is not None else None, out, quick, parts)

@@ -1,1 +1,0 @@
-"""What the commands do, without the command line: opening data, parsing values, run folders, the runs themselves."""

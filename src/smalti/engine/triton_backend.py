@@ -1,0 +1,366 @@
+"""The `triton` backend: the two phases on a CUDA GPU, compiled by Triton.
+
+    windows                                             program
+    the image itself (Optimal)                          `triton.whole`: two matrix products and a softmax
+    boxes and Gaussians (PSPC-Square, LocalScore, ELS)  `triton.separable`: window sums as products of small factors, in registers
+    masks of any form (PSPC-Flex, PCA-locality)         `triton.masks`: products with the matrix of masks
+
+Every match is served: flips, shifts, classes and weights are kinds and lists of elements. The source is on the device once, as it is
+stored; what a call moves is z and the answer.
+
+Precision: distances are float32; on a card their sums are products of operands split in two tf32 numbers each, which keep 22 bits
+("tf32x3"; plain tf32 is never used for anything that is not exact in it). At high noise they are taken less |z|^2. Where the largest logit
+that matters says that this does not do, boxes and whole images are computed in float64, and other windows by the torch backend, which
+decides likewise. Each z is decided by itself and has the same bits in every batch. Autocast, TF32 settings and default types of the caller
+change nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from smalti.engine.backend import Backend
+from smalti.engine.elements import Selection
+from smalti.engine.precision import FULL_ERROR, PRODUCT_ERROR, double
+from smalti.engine.torch_backend import TorchBackend
+from smalti.engine.windows import Entries
+
+if TYPE_CHECKING:
+    from smalti.engine.collection import PosteriorMeanCollection
+    from smalti.engine.triton.calls import Elements
+
+__all__ = ["TritonBackend"]
+
+LARGEST_SIDE = 128  # of images whose windows are separable: a tile is a whole image
+SPLIT_ERROR = 2.0**-21  # relative, of float32 sums as products of operands split in two
+SAMPLE = 32  # images that the mean square is taken of
+PARTIAL_BYTES = 256 << 20  # of the partial results of one launch
+RELATIVE, DIRECT, WIDE = 0, 1, 2  # forms: see `smalti.engine.triton.calls`; WIDE is direct in float64
+
+_prepared: weakref.WeakKeyDictionary[Any, dict[torch.device, Any]] = weakref.WeakKeyDictionary()
+
+
+class TritonBackend(Backend):
+    """Leaves nothing out: a collection's tolerance holds as it is."""
+
+    name = "triton"
+
+    def unsupported(self, collection: PosteriorMeanCollection, device: torch.device) -> str | None:
+        if importlib.util.find_spec("triton") is None:
+            return "the package triton is not installed"
+        if device.type != "cuda" and not _interpreted():
+            return f"it computes on a CUDA GPU, and z is on {device} (TRITON_INTERPRET=1 lets Triton's interpreter do it, slowly)"
+        separable = all(w.factors(collection.shape) is not None for w in (collection.queries, collection.responses))
+        if separable and max(collection.shape[1:]) > LARGEST_SIDE:
+            return f"images of more than {LARGEST_SIDE} pixels a side do not fit a tile"
+        if collection.source.images.dtype not in (np.uint8, np.float32):
+            return f"images are stored as {collection.source.images.dtype}, not uint8 or float32"
+        from smalti.engine.triton.resident import fits
+
+        if not fits(collection.source, device):
+            return f"the images ({collection.source.images.nbytes / 1e9:.1f} GB) do not fit the device's memory"
+        return None
+
+    def log_normalisers(
+        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+    ) -> torch.Tensor:
+        with _undisturbed(z):
+            return _Run(collection, z, sigma, selection).log_normalisers()[0]
+
+    def numerator(
+        self,
+        collection: PosteriorMeanCollection,
+        z: torch.Tensor,
+        sigma: torch.Tensor,
+        log_normalisers: torch.Tensor,
+        selection: Selection,
+    ) -> torch.Tensor:
+        with _undisturbed(z):
+            run = _Run(collection, z, sigma, selection)
+            known = log_normalisers.to(z.device, torch.float64)
+            return run.numerator(known, run.settled(known, run.forms))
+
+    def both_phases(
+        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+    ) -> torch.Tensor:
+        with _undisturbed(z):
+            run = _Run(collection, z, sigma, selection)
+            return run.numerator(*run.log_normalisers())
+
+    def covariance_product(
+        self,
+        collection: PosteriorMeanCollection,
+        z: torch.Tensor,
+        sigma: torch.Tensor,
+        direction: torch.Tensor,
+        selection: Selection,
+        transpose: bool,
+    ) -> torch.Tensor:
+        """By torch's products, in float64."""
+        with _undisturbed(z):
+            return TorchBackend().covariance_product(collection, z, sigma, direction, selection, transpose)
+
+
+class _Run:
+    """One batch: z (B, C, H, W), sigma (B,)."""
+
+    def __init__(
+        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+    ) -> None:
+        from smalti.engine.triton.calls import LOG2E
+
+        self.collection, self.selection, self.sigma = collection, selection, sigma
+        self.given = z
+        self.windows = _windows(collection, z.device)
+        self.elements = _elements(collection, selection, z.device)
+        unit = self.elements.unit
+        self.z = z.double() * unit
+        self.bits = LOG2E
+        self.scales = (LOG2E / (2 * (sigma.double() * unit) ** 2)).to(z.device)
+        sample = self.elements.indices[:: max(1, len(selection) // SAMPLE)]
+        some = self.elements.images[sample].double() - self.elements.offset
+        # whether noise is most of the distances: sigma^2 against the images' mean square
+        noisy = ((sigma.double() * unit) ** 2).to(z.device) >= some.square().mean()
+        self.forms = torch.where(noisy, RELATIVE, DIRECT)
+        self.own = self.windows.squares(self.z) * self.scales[:, None]  # what the relative form leaves out, bits
+
+    def log_normalisers(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Phase 1: natural (B, K) float64, and the form (B,) that each z is computed in."""
+        out = self._phase_one(self.forms, self.z.new_empty(len(self.z), len(self.windows)))
+        forms = self.settled(out, self.forms)
+        if bool((forms == WIDE).any()):
+            self._phase_one(torch.where(forms == WIDE, WIDE, -1), out)
+        return out, forms
+
+    def settled(self, log_normalisers: torch.Tensor, forms: torch.Tensor) -> torch.Tensor:
+        """Forms, WIDE where the largest logit that matters is too large for float32."""
+        values = log_normalisers + torch.where(forms[:, None] == RELATIVE, self.own / self.bits, 0)
+        largest = torch.where(values.isfinite(), values.abs(), 0).amax(1)
+        return torch.where(double(largest, self.windows.error), WIDE, forms)
+
+    def _phase_one(self, forms: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        for form, rows in self._rows(forms):
+            if form == WIDE and not self.windows.wide:
+                z, sigma = self.given[rows], self.sigma[rows.cpu()]
+                out[rows] = TorchBackend().log_normalisers(self.collection, z, sigma, self.selection).to(out.device)
+                continue
+            values = self.windows.normalisers(self.elements, self.z[rows], self.scales[rows], form)
+            out[rows] = (values - (self.own[rows] if form == RELATIVE else 0)) / self.bits
+        return out
+
+    def numerator(self, log_normalisers: torch.Tensor, forms: torch.Tensor) -> torch.Tensor:
+        """Phase 2, (B, C, H, W) float64."""
+        out = torch.empty_like(self.z)
+        for form, rows in self._rows(forms):
+            known = log_normalisers[rows]
+            if form == WIDE and not self.windows.wide:
+                z, sigma = self.given[rows], self.sigma[rows.cpu()]
+                out[rows] = TorchBackend().numerator(self.collection, z, sigma, known, self.selection).to(out.device)
+                continue
+            known = known * self.bits + (self.own[rows] if form == RELATIVE else 0)
+            out[rows] = self.windows.numerator(self.elements, self.z[rows], self.scales[rows], known, form)
+        return out
+
+    def _rows(self, forms: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+        """Rows of the batch that are computed in one form, as many at once as partial results have room for."""
+        size = self.windows.together(self.elements)
+        for form in (RELATIVE, DIRECT, WIDE):
+            rows = (forms == form).nonzero()[:, 0]
+            for low in range(0, len(rows), size):
+                yield form, rows[low : low + size]
+
+
+class _Windows:
+    """Queries and responses on a device, and the program for them."""
+
+    wide = True  # whether the program has a float64 form
+    error: float  # relative, of float32 sums
+
+    def __init__(self, device: torch.device) -> None:
+        self.precision = "tf32x3" if device.type == "cuda" and not _interpreted() else "ieee"
+        self.error = SPLIT_ERROR if self.precision == "tf32x3" else PRODUCT_ERROR
+
+    def __len__(self) -> int:
+        """K."""
+        raise NotImplementedError
+
+    def squares(self, z: torch.Tensor) -> torch.Tensor:
+        """Window sums of z^2, (B, K) float64."""
+        raise NotImplementedError
+
+    def normalisers(self, elements: Elements, z: torch.Tensor, scales: torch.Tensor, form: int) -> torch.Tensor:
+        """(B, K) float64, bits; relative in the relative form."""
+        raise NotImplementedError
+
+    def numerator(
+        self, elements: Elements, z: torch.Tensor, scales: torch.Tensor, log_normalisers: torch.Tensor, form: int
+    ) -> torch.Tensor:
+        """(B, C, H, W) float64."""
+        raise NotImplementedError
+
+    def together(self, elements: Elements) -> int:
+        """How many z at once."""
+        from smalti.engine.triton.calls import PARTS
+
+        return max(1, PARTIAL_BYTES // (8 * PARTS * max(len(self), elements.images[0].numel())))
+
+
+class _Whole(_Windows):
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(device)
+        self.error = FULL_ERROR
+
+    def __len__(self) -> int:
+        return 1
+
+    def squares(self, z: torch.Tensor) -> torch.Tensor:
+        return z.square().flatten(1).sum(1, keepdim=True)
+
+    def _logits(self, elements: Elements, z: torch.Tensor, scales: torch.Tensor, form: int) -> torch.Tensor:
+        from smalti.engine.triton import whole
+
+        real = torch.float64 if form == WIDE else torch.float32
+        return whole.logits(elements, z, scales, form == RELATIVE, real, self.precision)
+
+    def normalisers(self, elements: Elements, z: torch.Tensor, scales: torch.Tensor, form: int) -> torch.Tensor:
+        from smalti.engine.triton import whole
+
+        return whole.log_normalisers(self._logits(elements, z, scales, form))
+
+    def numerator(
+        self, elements: Elements, z: torch.Tensor, scales: torch.Tensor, log_normalisers: torch.Tensor, form: int
+    ) -> torch.Tensor:
+        from smalti.engine.triton import whole
+
+        return whole.numerator(elements, self._logits(elements, z, scales, form), log_normalisers, self.precision)
+
+    def together(self, elements: Elements) -> int:
+        kept = len(elements) * len(elements.kinds)
+        return max(1, min(super().together(elements), PARTIAL_BYTES // (8 * kept)))
+
+
+class _Separable(_Windows):
+    def __init__(self, collection: PosteriorMeanCollection, device: torch.device) -> None:
+        from smalti.engine.triton.separable import Separable
+
+        super().__init__(device)
+        queries, responses = (w.factors(collection.shape) for w in (collection.queries, collection.responses))
+        assert queries is not None
+        assert responses is not None
+        self.windows = Separable(queries, responses, device)
+        self.wide = self.windows.boxes
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def squares(self, z: torch.Tensor) -> torch.Tensor:
+        return self.windows.sums(z.square().sum(1))
+
+    def normalisers(self, elements: Elements, z: torch.Tensor, scales: torch.Tensor, form: int) -> torch.Tensor:
+        from smalti.engine.triton import separable
+
+        real = torch.float64 if form == WIDE else torch.float32
+        return separable.normalisers(self.windows, elements, z, scales, form == RELATIVE, real, self.precision)
+
+    def numerator(
+        self, elements: Elements, z: torch.Tensor, scales: torch.Tensor, log_normalisers: torch.Tensor, form: int
+    ) -> torch.Tensor:
+        from smalti.engine.triton import separable
+
+        real = torch.float64 if form == WIDE else torch.float32
+        arguments = self.windows, elements, z, scales, log_normalisers
+        return separable.numerator(*arguments, form == RELATIVE, real, self.precision)
+
+
+class _Masked(_Windows):
+    wide = False
+
+    def __init__(self, collection: PosteriorMeanCollection, device: torch.device) -> None:
+        from smalti.engine.triton.masks import Masked
+
+        super().__init__(device)
+        shape, responses = collection.shape, collection.responses
+        factors = responses.factors(shape)
+        own: str | torch.Tensor
+        if isinstance(responses, Entries):
+            own = "entries"
+        elif factors is not None and all(torch.equal(f, torch.eye(f.shape[1], dtype=f.dtype)) for f in factors):
+            own = "pixels"
+        else:
+            own = responses.masks(shape)
+        self.windows = Masked(collection.queries.masks(shape), own, device)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def squares(self, z: torch.Tensor) -> torch.Tensor:
+        return self.windows.sums(z.square())
+
+    def normalisers(self, elements: Elements, z: torch.Tensor, scales: torch.Tensor, form: int) -> torch.Tensor:
+        from smalti.engine.triton import masks
+
+        return masks.normalisers(self.windows, elements, z, scales, form == RELATIVE, self.precision)
+
+    def numerator(
+        self, elements: Elements, z: torch.Tensor, scales: torch.Tensor, log_normalisers: torch.Tensor, form: int
+    ) -> torch.Tensor:
+        from smalti.engine.triton import masks
+
+        arguments = self.windows, elements, z, scales, log_normalisers
+        return masks.numerator(*arguments, form == RELATIVE, self.precision)
+
+
+def _interpreted() -> bool:
+    """Whether Triton runs kernels in its interpreter."""
+    return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes")
+
+
+def _undisturbed(z: torch.Tensor) -> torch.autocast:
+    """Without the caller's autocast."""
+    return torch.autocast(z.device.type, enabled=False)
+
+
+def _windows(collection: PosteriorMeanCollection, device: torch.device) -> _Windows:
+    """The program for a collection's windows, made once for each device."""
+    kept = _prepared.setdefault(collection, {})
+    if device not in kept:
+        kept[device] = _prepare(collection, device)
+    return kept[device]
+
+
+def _prepare(collection: PosteriorMeanCollection, device: torch.device) -> _Windows:
+    factors = [windows.factors(collection.shape) for windows in (collection.queries, collection.responses)]
+    if any(pair is None for pair in factors):
+        return _Masked(collection, device)
+    if collection.count == 1 and all(bool((f == 1).all()) for pair in factors if pair is not None for f in pair):
+        return _Whole(device)
+    return _Separable(collection, device)
+
+
+def _elements(collection: PosteriorMeanCollection, selection: Selection, device: torch.device) -> Elements:
+    from smalti.engine.triton.calls import LOG2E, Elements
+    from smalti.engine.triton.resident import resident
+
+    admitted = collection.admitted
+    shifts = range(len(collection.shifts))
+    if admitted is not None:
+        shifts = [s for s in shifts if bool(admitted[:, s].any())]  # type: ignore[assignment]
+    flips = (0, 1) if collection.source.hflip else (0,)
+    kinds = [(flip, *collection.shifts[s]) for flip in flips for s in shifts]
+    table = None
+    if admitted is not None:
+        table = admitted[:, list(shifts)].T.to(torch.uint8).repeat(len(flips), 1).contiguous().to(device)
+    return Elements(
+        resident(collection.source, device),
+        torch.from_numpy(np.asarray(selection.indices, np.int64)).to(device),
+        torch.from_numpy(selection.log_priors * LOG2E).to(device),
+        torch.tensor(kinds, dtype=torch.int32, device=device),
+        table,
+    )
