@@ -61,9 +61,11 @@ from .engine import set_threads as set_threads
 from .networks.network import Network as Network
 from .networks.tables import DiscreteTable as DiscreteTable
 from .sampling import GenerateResult as GenerateResult
+from .sampling import LikeResult as LikeResult
 from .sampling import SampleResult as SampleResult
 from .sampling import coarse_to_fine_steps as coarse_to_fine_steps
 from .sampling import generate as generate
+from .sampling import generate_like as generate_like
 from .sampling import sample as sample
 from .sampling import trajectory as trajectory
 from .source import Source as Source

@@ -7,9 +7,9 @@ For every p x p crop k of z (B, C, h, w), at all places inside it, or all around
     E_k    = sum_i w_k^i x^i                        the mean patch
     D      = sum_k R E_k / sum_k R                  each put back in its place, weighted within the crop: R(y, x) = r(y) r(x)
 
-This is a collection of filtered posterior means (DESIGN section 2) with `Crops(p)` as queries and `EveryPlace` as match, in which z and the
-pictures need not have the same size. `reference_composite` is the specification, in float64 on patches written out; `PictureProgram` computes
-the same in two phases on box sums (`smalti.engine.compiled.picture_kernels`). At equal sizes and with r = 1 it is the collection itself.
+This is a collection of filtered posterior means with `Crops(p)` as queries and `EveryPlace` as match, in which z and the pictures need
+not have the same size. `reference_composite` is the specification, in float64 on patches written out; `PictureProgram` computes the
+same in two phases on box sums (`smalti.engine.compiled.picture_kernels`). At equal sizes and with r = 1 it is the collection itself.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ from torch.nn import functional
 
 from smalti.engine.threads import in_order
 
-__all__ = ["Places", "PictureProgram", "gaussian_response", "reference_composite"]
+__all__ = ["PictureProgram", "Places", "admitted", "gaussian_response", "mean_patch", "put_back", "reference_composite"]
 
 LOG2E = 1 / math.log(2)
 LOWEST = -1e30
-DOUBLE = 1700.0  # a logit (natural): from here on float32 sums, off by 2^-23 of them at most, could move an output by 1e-4
+DOUBLE = (
+    1700.0  # a logit (natural): from here on float32 sums, off by 2^-23 of them at most, could move an output by 1e-4
+)
 CHUNKS = 32  # parts of the shifts of the rows
-BLOCK = 2048  # patches that the reference has in memory at a time
+BLOCK = 2048  # crops of z whose means the reference has in memory at a time
+OUTSIDE = 1e4  # what pixels outside a mask are: no window is near a patch that has one
 
 
 def gaussian_response(side: int, width: float) -> torch.Tensor:
@@ -76,8 +79,42 @@ def coverage(size: tuple[int, int], response: torch.Tensor, wrap: bool) -> torch
     return torch.outer(factors[0], factors[1])
 
 
+def admitted(mask: torch.Tensor, side: int) -> torch.Tensor:
+    """Which patches lie wholly in a mask (H, W): (H - p + 1, W - p + 1) bool."""
+    inside = functional.avg_pool2d((~mask).double()[None, None], side, 1)[0, 0]
+    return inside == 0
+
+
+def mean_patch(pictures: Sequence[torch.Tensor], masks: Sequence[torch.Tensor], side: int) -> torch.Tensor:
+    """The mean of all patches that lie wholly in the masks: (C, p, p) float64."""
+    total, count = torch.zeros(pictures[0].shape[0], side, side, dtype=torch.float64), 0
+    for picture, mask in zip(pictures, masks, strict=True):
+        inside = admitted(mask, side)
+        count += int(inside.sum())
+        for y in range(side):
+            for x in range(side):
+                part = picture.double()[:, y : y + inside.shape[0], x : x + inside.shape[1]]
+                total[:, y, x] += (part * inside).sum((1, 2))
+    return total / count
+
+
+def put_back(patch: torch.Tensor, size: tuple[int, int], response: torch.Tensor, wrap: bool) -> torch.Tensor:
+    """The composite in which every crop has the same mean patch (C, p, p): (C, h, w) float64."""
+    side = len(response)
+    rows, columns = (length if wrap else length - side + 1 for length in size)
+    window = torch.outer(response, response).double()
+    windows = torch.ones(1, 1, rows, columns, dtype=torch.float64)
+    numerator = functional.conv_transpose2d(windows, (patch * window)[None])[0]
+    return folded(numerator, size) / coverage(size, response.double(), wrap)
+
+
 def reference_composite(
-    pictures: Sequence[torch.Tensor], z: torch.Tensor, sigma: float, response: torch.Tensor, wrap: bool = False
+    pictures: Sequence[torch.Tensor],
+    z: torch.Tensor,
+    sigma: float,
+    response: torch.Tensor,
+    wrap: bool = False,
+    masks: Sequence[torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """D by its definition, in float64.
 
@@ -87,6 +124,7 @@ def reference_composite(
         sigma: > 0.
         response: r, (p,).
         wrap: whether z wraps around.
+        masks: each (H, W) bool, for each picture; patches that are not wholly in them are left out.
 
     Returns:
         (B, C, h, w) float64.
@@ -95,6 +133,8 @@ def reference_composite(
     on_canvas = canvas(z.double(), side, wrap)
     queries = functional.unfold(on_canvas, side).transpose(1, 2)  # (B, K, C p p)
     patches = torch.cat([functional.unfold(picture.double()[None], side)[0].T for picture in pictures])
+    if masks is not None:
+        patches = patches[torch.cat([admitted(mask, side).flatten() for mask in masks])]
     means = []
     for rows in queries.flatten(0, 1).split(BLOCK):
         squares = torch.stack([(patches - row).square().sum(1) for row in rows])
@@ -129,9 +169,22 @@ class PictureProgram:
         response: r, (p,).
         wrap: whether z wraps around.
         gap: bits below the best logit of a window at which an element is left out (`smalti.engine.pruning`).
+        masks: each (H, W) bool, for each picture; patches that are not wholly in them are left out. Distances to them are 1e8 or
+            more, so that sigma must be well below 1e3 where there are any.
     """
 
-    def __init__(self, pictures: Sequence[torch.Tensor], response: torch.Tensor, wrap: bool, gap: float) -> None:
+    def __init__(
+        self,
+        pictures: Sequence[torch.Tensor],
+        response: torch.Tensor,
+        wrap: bool,
+        gap: float,
+        masks: Sequence[torch.Tensor] | None = None,
+    ) -> None:
+        if masks is not None:
+            pictures = [
+                picture.double().masked_fill(~mask, OUTSIDE) for picture, mask in zip(pictures, masks, strict=True)
+            ]
         self.pictures = {
             kind: [np.ascontiguousarray(picture.numpy().astype(kind)) for picture in pictures]
             for kind in (np.float32, np.float64)
@@ -257,5 +310,3 @@ def _places(
             ):
                 target[here] = np.where(heavier, values, target[here])
     return Places(picture, row, column, best / covered.numpy())
-
-

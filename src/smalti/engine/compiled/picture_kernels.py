@@ -8,11 +8,13 @@ z lies on a canvas (continued around where it wraps), the picture beside it; for
 so that the cost of a shift does not depend on p. Box sums only ever add (nothing is subtracted, nothing cancels): down the columns from
 suffix sums of one block of p rows and prefix sums of the next (van Herk 1992, Gil and Werman 1993, for sums), along the rows by doubling.
 
-`picture_normalisers` is phase 1: a running maximum of the logits and the sum of 2^(logit - maximum). `picture_numerator` is phase 2: weights
-are spread over their crops by the response, which is the same along rows and columns (separable), and meet the picture once a shift.
+`picture_normalisers` is phase 1: a running maximum of the logits and the sum of 2^(logit - maximum). `picture_numerator` is
+phase 2: weights are spread over their crops by the response, which is the same along rows and columns (separable), and meet the
+picture once a shift.
 
-Positions are unsigned and arrays flat: LLVM then makes vector instructions of the loops over columns (an index that might be negative would be
-looked at, one by one). Rows in which no logit comes within `gap` bits of its window's maximum need no exponentials, and in phase 2 nothing at all.
+Positions are unsigned and arrays flat: LLVM then makes vector instructions of the loops over columns (an index that might be negative
+would be looked at, one by one). Rows in which no logit comes within `gap` bits of its window's maximum need no exponentials, and in
+phase 2 nothing at all.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ def _overlap(z_size: int, x_size: int, side: int, shift: int) -> Any:
 
 
 @plain
-def _squares(x: Any, x_at: Any, x_plane: Any, z: Any, z_at: Any, z_plane: Any, channels: int, wide: Any, to: Any, out: Any) -> None:
+def _squares(
+    x: Any, x_at: Any, x_plane: Any, z: Any, z_at: Any, z_plane: Any, channels: int, wide: Any, to: Any, out: Any
+) -> None:
     """out[to + j] = sum_c (x[x_at + j] - z[z_at + j])^2."""
     if channels == 3:
         x_1, x_2, z_1, z_2 = x_at + x_plane, x_at + x_plane + x_plane, z_at + z_plane, z_at + z_plane + z_plane
@@ -154,7 +158,16 @@ def _closest(out: Any, at: Any, columns: Any, bits: Any, limits: Any, to: Any) -
 
 @plain
 def picture_normalisers(
-    x: Any, x_shape: Any, z: Any, z_shape: Any, side: int, shifts: Any, scale: float, gap: float, highest: Any, mass: Any
+    x: Any,
+    x_shape: Any,
+    z: Any,
+    z_shape: Any,
+    side: int,
+    shifts: Any,
+    scale: float,
+    gap: float,
+    highest: Any,
+    mass: Any,
 ) -> None:
     """Phase 1 over some shifts of the rows, all shifts of the columns.
 
@@ -228,7 +241,9 @@ def picture_normalisers(
 
 
 @plain
-def _spread(weights: Any, columns: Any, wide: Any, response: Any, side: int, step: Any, row: Any, meet: Any, at: Any) -> None:
+def _spread(
+    weights: Any, columns: Any, wide: Any, response: Any, side: int, step: Any, row: Any, meet: Any, at: Any
+) -> None:
     """One row of windows' weights, spread over their crops: meet[at + q step + j] += response[q] sum_i response[i] weight[j - i].
 
     weights[last tap + j] is window j; zeros lie on both sides, and response ends in zeros up to whole TAPS.
@@ -242,7 +257,10 @@ def _spread(weights: Any, columns: Any, wide: Any, response: Any, side: int, ste
         b_1, b_2, b_3 = b + np.uintp(1), b + np.uintp(2), b + np.uintp(3)
         for j in range(wide):
             row[j] += (
-                first * weights[b_3 + j] + second * weights[b_2 + j] + third * weights[b_1 + j] + fourth * weights[b + j]
+                first * weights[b_3 + j]
+                + second * weights[b_2 + j]
+                + third * weights[b_1 + j]
+                + fourth * weights[b + j]
             )
     for q in range(side):
         share = response[q]
