@@ -7,8 +7,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.docs-installed
 DATA ?=
+# the first minutes on a GPU: docs/howto/gpu.md. Nothing is installed where there is no .venv: a lent machine has its own packages
+GPU_PYTHON ?= $(shell test -x $(BIN)/python && echo $(BIN)/python || echo python3)
+GPU_ARGS ?=
 
-.PHONY: install demo test test-all bench docs lint clean
+.PHONY: install demo test test-all bench gpu docs lint clean
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -36,6 +39,9 @@ test-all: install
 bench: install
 	@$(BIN)/smalti bench $(if $(DATA),--data $(DATA)) --out bench-out --overwrite
 
+gpu:
+	@PYTHONPATH=src PYTHONUNBUFFERED=1 $(GPU_PYTHON) tools/gpu $(if $(OUT),--out $(OUT)) $(GPU_ARGS)
+
 docs: $(DOCS_STAMP)
 	@$(BIN)/python -m sphinx -b html -n -W --keep-going -q docs docs/_build/html
 	@echo docs/_build/html/index.html
@@ -50,4 +56,4 @@ lint: install
 	@$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) demo-out bench-out docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo-out bench-out gpu-out docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

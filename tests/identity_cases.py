@@ -106,17 +106,17 @@ CASES: dict[str, tuple[list[str], dict[str, list[str]]]] = {
         },
     ),
     "train": (
-        [*DATA, "--preset", "tiny"],
+        [*DATA],
         {
             **ONE, **RUN,
             "held_out": ["--held-out", "5"], "part": ["--part", "1/2"], "arch": ["--arch", "dit"],
-            "preset": ["--preset", "small"], "param": ["--param", "model_channels=32"], "conditional": ["--conditional"],
+            "preset": ["--preset", "tiny"], "param": ["--param", "model_channels=32"], "conditional": ["--conditional"],
             "label_dropout": ["--label-dropout", "0.2"], "dropout": ["--dropout", "0.3"], "steps": ["--steps", "20"],
             "learning_rate": ["--lr", "0.01"], "warmup": ["--warmup", "7"], "decay": ["--decay", "cosine"],
             "ema": ["--ema", "100"], "augment": ["--augment", "0.5"], "precision": ["--precision", "float32"],
             "compile": ["--no-compile"], "validate_every": ["--validate-every", "9"], "store": ["--store", "float16"],
             "sample_every": ["--sample-every", "9"], "threads": ["--threads", "1"], "minutes": ["--minutes", "9"],
-            "checkpoint_every": ["--checkpoint-every", "9"], "device": ["--device", "cpu"],
+            "checkpoint_every": ["--checkpoint-every", "9"], "init": ["--init", "ddpmpp-digits"], "device": ["--device", "cpu"],
         },
     ),
 }  # fmt: skip

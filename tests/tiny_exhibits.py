@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from smalti.core.table import Table
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.scale import QUICK
+from smalti.experiments.shared_steps import forward_step
 from smalti.experiments.steps import Step
-from smalti.experiments.z_steps import forward_step
 
 TINY = dataclasses.replace(
     QUICK, z=4, sensitivity=2, error_levels=3, crops=4, gallery=1, trajectories=1, samples=3, resamples=50, demo=4

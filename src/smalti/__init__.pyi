@@ -13,7 +13,7 @@ from .analysis.forward import forward_z as forward_z
 from .analysis.heatmaps import Sensitivity as Sensitivity
 from .analysis.reverse import reverse_z as reverse_z
 from .analysis.sensitivity import sensitivity as sensitivity
-from .analysis.transformations import Box as Box
+from .analysis.transforms import Box as Box
 from .analysis.transforms import TransformResult as TransformResult
 from .analysis.transforms import transforms as transforms
 from .analysis.z_sets import ZSet as ZSet

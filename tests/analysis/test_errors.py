@@ -6,8 +6,8 @@ import torch
 
 from helpers import random_source
 from smalti import Gaussian, InputError, LocalScore, Optimal, PSPCSquare, metrics
-from smalti.analysis.draws import forward_batch
 from smalti.analysis.errors import deviations, error_sigmas, error_to_optimal, example_outputs
+from smalti.analysis.forward import forward_batch
 from stand_ins import Away, Counts
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from smalti.analysis.heatmaps import Sensitivity
-from smalti.analysis.squares import rings
+from smalti.analysis.heatmaps import Sensitivity, rings
 from smalti.core.errors import InputError
 from smalti.core.files import save_npz
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from helpers import noisy, random_source
-from smalti.analysis.draws import forward_batch
-from smalti.analysis.jacobians import jacobian_rows
+from smalti.analysis.forward import forward_batch
+from smalti.analysis.gradients import jacobian_rows
 from smalti.analysis.pixels import choose_pixels
 from smalti.analysis.sensitivity import sensitivity
 from smalti.core.denoiser import Denoiser

@@ -6,9 +6,8 @@ import torch
 
 from helpers import random_source
 from smalti import Gaussian, InputError, LocalScore, Optimal, Source
-from smalti.analysis.draws import forward_batch
-from smalti.analysis.transformations import Box, kept_by_shift, shift_image, shift_of, shift_z
-from smalti.analysis.transforms import transforms
+from smalti.analysis.forward import forward_batch
+from smalti.analysis.transforms import Box, kept_by_shift, shift_image, shift_of, shift_z, transforms
 from stand_ins import Away, Counts
 
 

@@ -7,8 +7,7 @@ import torch
 
 from helpers import random_source
 from smalti import EnvironmentFailure, InputError, Optimal, PSPCSquare, edm_sigmas, sample
-from smalti.analysis.draws import draw_images, draw_noise, forward_batch
-from smalti.analysis.forward import forward_z
+from smalti.analysis.forward import draw_images, draw_noise, forward_batch, forward_z
 from smalti.analysis.reverse import reverse_z
 from smalti.analysis.z_sets import ZSet
 from smalti.core.noise import standard_normal

@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from smalti import denoisers
+from smalti.analysis import intervals
 from smalti.core.schedule import edm_sigmas
+from smalti.experiments import costs, evidence
 from smalti.experiments import costs as module
 from smalti.experiments.building import build_laboratory, short_names
-from smalti.experiments.costs import Costs, cost_step
+from smalti.experiments.costs import Costs, cost_step, count_within
 from smalti.experiments.steps import Store, run
 
 KNOWN = Costs({"fast": (0.1, 0.2), "slow": (10.0, 30.0)})
@@ -89,3 +91,17 @@ def test_short_names_stay_different():
     assert short_names(["ddpmpp-digits", "dit-digits"]) == ["ddpmpp", "dit"]
     assert short_names(["ddpmpp-digits", "ddpmpp-other"]) == ["ddpmpp-digits", "ddpmpp-other"]
     assert short_names(["edm-cifar10-32x32"]) == ["edm-cifar10-32x32"]
+
+
+def test_as_many_as_fit_between_least_and_most():
+    assert count_within(1.0, 0.1, 100, 2) == 10
+    assert count_within(1.0, 0.1, 5, 2) == 5
+    assert count_within(0.0, 0.1, 5, 2) == 2
+    assert count_within(0.0, 0.1, 1, 2) == 1
+    assert count_within(0.5, 0.1, 100, 2) == 8  # overdrawn, so that an interval tells something
+    assert count_within(0.35, 0.1, 100, 2) == 3
+    assert count_within(math.inf, 0.1, 10_000, 2) == 10_000
+
+
+def test_claims_figures_and_budgets_agree_on_how_few_z_tell_nothing():
+    assert evidence.LEAST == intervals.TELLING == costs.TELLING

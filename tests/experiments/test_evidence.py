@@ -1,17 +1,23 @@
 """Readings, verdicts and trends: what is for, against, unclear and level."""
 
+import math
+
 import pytest
 import torch
 
+from smalti import Table
 from smalti.analysis.intervals import Bootstrap
 from smalti.experiments.evidence import (
     LEAST,
     LEVELS,
     READINGS,
+    SHARE,
     Part,
     Reading,
+    floor_of,
     judge,
     minus,
+    relevance_floor,
     simultaneous,
     together,
     trend,
@@ -139,3 +145,24 @@ def test_the_least_n_is_where_the_percentile_interval_covers_what_is_said():
     draws = torch.randn(300, LEAST, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     inside = sum((found := Bootstrap(row[:, None], 400).mean_interval()).low <= 0 <= found.high for row in draws)
     assert 0.84 < inside / len(draws) < 0.94
+
+
+COLUMNS = ("process", "denoiser", "mse")
+
+
+def test_it_is_a_share_of_the_largest_deviation_of_the_process():
+    rows = [
+        ("forward", "optimal", 0.02),
+        ("forward", "optimal", 0.05),
+        ("reverse", "optimal", 0.3),
+        ("forward", "x", 9),
+    ]
+    table = Table(COLUMNS, [dict(zip(COLUMNS, row, strict=True)) for row in rows])
+    assert relevance_floor(table, "forward") == pytest.approx(0.05 * SHARE)
+    assert relevance_floor(table, "reverse") == pytest.approx(0.3 * SHARE)
+
+
+def test_without_deviations_every_difference_counts():
+    assert relevance_floor(Table(COLUMNS), "forward") == 0
+    assert floor_of([math.nan, math.inf]) == 0
+    assert floor_of([math.nan, 2.0]) == pytest.approx(2 * SHARE)

@@ -30,12 +30,12 @@ import torch
 from networks import edm_format as edm
 from networks.edm_format import call, finished, integer, name, persistent, raw, sizes, table, text
 from smalti import InputError, SmaltiError
+from smalti.core.torch_streams import LEGACY_START
 from smalti.networks.architectures import build
 from smalti.networks.checkpoint import write_safetensors
 from smalti.networks.edm_pickle import read_edm_pickle
 from smalti.networks.network import Network
 from smalti.networks.torch_files import read_torch_file
-from smalti.networks.torch_streams import LEGACY_START
 
 MARKER = "EXECUTED"  # what the files try to make, in the working folder
 COMMAND = f"mkdir {MARKER}"

@@ -7,9 +7,8 @@ from matplotlib.colors import to_hex
 from smalti.analysis.heatmaps import Sensitivity
 from smalti.core.table import Table
 from smalti.report.figures import colour_of, style
-from smalti.report.heatmap_grid import heatmap_grid
 from smalti.report.patch_plots import patch_errors_figure, sides_chosen_figure
-from smalti.report.sides_plot import sides_figure
+from smalti.report.sensitivity_plots import heatmap_grid, sides_figure
 
 SIGMAS = (0.1, 1.0, 10.0)
 

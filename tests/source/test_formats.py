@@ -382,3 +382,33 @@ def test_torch_datasets(pictures) -> None:
 def test_bad_datasets(dataset: object, said: str) -> None:
     with pytest.raises(InputError, match=said):
         Source.of(dataset)
+
+
+# --- torch.save ---
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_tensors_of_torch_save(tmp_path: Path, legacy: bool) -> None:
+    pixels, labels = torch.from_numpy(images_of(6, 3, 8, 8)), torch.tensor([0, 1, 2, 0, 1, 2])
+
+    def opened(content: object, **options: object) -> Source:
+        torch.save(content, tmp_path / "x.pt", _use_new_zipfile_serialization=not legacy)
+        return Source.open(tmp_path / "x.pt", **options)  # type: ignore[arg-type]
+
+    assert opened(pixels).labels is None
+    for content in (
+        (pixels, labels),
+        [pixels, labels],
+        {"images": pixels, "labels": labels},
+        {"x": pixels, "y": labels},
+    ):
+        source = opened(content)
+        assert (source.images == pixels.numpy()).all()
+        assert (source.labels == labels.numpy()).all()
+    assert (opened(pixels.permute(0, 2, 3, 1).contiguous(), layout="nhwc").images == pixels.numpy()).all()
+    floats = pixels.float() / 127.5 - 1
+    assert np.allclose(opened(floats.bfloat16()).images, floats, atol=0.01)
+    split = opened({"x_train": pixels[:4], "y_train": labels[:4], "x_test": pixels[4:]}, split="test")
+    assert (split.images == pixels[4:].numpy()).all()
+    with pytest.raises(InputError, match="holds no tensor"):
+        opened({"a": 1})

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from smalti import EnvironmentFailure, InputError, Source
+from smalti.core.folder_lock import FolderLock
 from smalti.networks import Network
 from smalti.networks.preconditioning import EDMPreconditioned
 from smalti.source import Split
@@ -142,7 +144,7 @@ class TestTraining:
     def test_learns(self, digits, tmp_path):
         changes = {"changes": {"hidden": 48, "blocks": 2}, "learning_rate": 3e-3, "batch_size": 64, "ema": 500}
         training = train(digits, quick(steps=100, validate_every=50, **changes), tmp_path / "r")
-        losses = [row["validation"] for row in training.history]
+        losses = [row["validation"] for row in training.history if "validation" in row]
         assert training.complete
         assert losses[-1] < 0.9 * losses[0] < 1
         loaded = Network.load(tmp_path / "r" / "network.safetensors")
@@ -193,8 +195,94 @@ class TestTraining:
         train(digits, quick(), tmp_path)
         state = tmp_path / "state.safetensors"
         state.write_bytes(state.read_bytes()[:-7])
-        with pytest.raises(InputError, match="not a readable safetensors"):
+        with pytest.raises(InputError, match=r"not a readable safetensors.* starts again"):
             train(digits, quick(), tmp_path, resume=True)
+
+    @pytest.mark.parametrize("where", [0.2, 0.5, 0.9, 0.999])
+    def test_one_flipped_bit_is_found_and_the_state_before_it_goes_on(self, where, digits, tmp_path):
+        whole = train(digits, quick(), tmp_path / "a", name="n", checkpoint_every=3)
+
+        def stop(step):
+            if step == 6:
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            train(digits, quick(), tmp_path / "b", name="n", checkpoint_every=3, on_checkpoint=stop)
+        state = tmp_path / "b" / "state.safetensors"
+        damaged = bytearray(state.read_bytes())
+        damaged[int(where * len(damaged))] ^= 4
+        state.write_bytes(damaged)
+        with pytest.warns(UserWarning, match="the state before it, of step 3"):
+            again = train(digits, quick(), tmp_path / "b", name="n", checkpoint_every=3, resume=True)
+        assert again.history == whole.history
+        for file in ("network.safetensors", "state.safetensors"):
+            assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+        assert not (tmp_path / "b" / "state.previous.safetensors").exists()
+
+    def test_renamed_tensors_are_a_line(self, digits, tmp_path):
+        from safetensors import safe_open
+        from safetensors.torch import save_file
+
+        train(digits, quick(), tmp_path)
+        path = tmp_path / "state.safetensors"
+        with safe_open(path, "pt") as file:
+            metadata, names = file.metadata(), list(file.keys())
+            tensors = {name.replace("blocks", "block"): file.get_tensor(name) for name in names}
+        save_file(tensors, path, metadata)
+        with pytest.raises(InputError, match=r"damaged.*starts again"):
+            train(digits, quick(), tmp_path, resume=True)
+
+    def test_a_training_is_not_replaced_without_a_word(self, digits, tmp_path):
+        first = train(digits, quick(), tmp_path, name="n")
+        before = (tmp_path / "network.safetensors").read_bytes()
+        with pytest.raises(InputError, match=r"already has a training.*overwrite=True"):
+            train(digits, quick(seed=1), tmp_path, name="n")
+        with pytest.raises(InputError, match="give one of them"):
+            train(digits, quick(seed=1), tmp_path, name="n", overwrite=True, resume=True)
+        assert (tmp_path / "network.safetensors").read_bytes() == before
+        assert train(digits, quick(), tmp_path, name="n", resume=True).history == first.history
+        assert train(digits, quick(seed=1), tmp_path, name="n", overwrite=True).history != first.history
+        assert (tmp_path / "network.safetensors").read_bytes() != before
+
+    def test_one_training_in_a_folder_at_a_time(self, digits, tmp_path):
+        with FolderLock(tmp_path) as lock:
+            with pytest.raises(InputError, match="another smalti"):
+                train(digits, quick(), tmp_path)
+            assert train(digits, quick(), tmp_path, lock=lock).complete
+            assert (tmp_path / ".lock").exists()
+        assert not (tmp_path / ".lock").exists()
+
+    def test_begins_with_a_network(self, digits, tmp_path):
+        """The first loss is the network's, not that of a new one; what is trained is its architecture."""
+        given = Network.load("dit-digits")
+        more = Recipe(steps=3, batch_size=64, learning_rate=1e-5, warmup=0, dropout=0.0, split=Split(held_out=64))
+        trained = train(digits, more, tmp_path / "a", init=given)
+        fresh = train(digits, replace(more, arch="dit", preset="tiny"), tmp_path / "b")
+        assert trained.history[0]["loss"] < 0.5 * fresh.history[0]["loss"]
+        assert trained.history[-1]["validation"] < 0.5 * fresh.history[-1]["validation"]
+        assert {**trained.network.config, "dropout": 0} == {**given.config, "dropout": 0}
+        assert trained.network.about["init"] == {"name": "dit-digits", "digest": given.digest()}
+        with pytest.raises(InputError, match="init"):
+            train(digits, replace(more, arch="dit", preset="tiny"), tmp_path / "a", resume=True)
+
+    def test_networks_that_cannot_be_gone_on_with(self, digits, tmp_path):
+        given, plain = Network.load("dit-digits"), {"steps": 1, "batch_size": 2}
+        for recipe, network, said in (
+            (Recipe(**plain), Network(lambda z, s: z, shape=(1, 8, 8)), "not of smalti's architectures"),
+            (Recipe(**plain, arch="dit", preset="tiny"), given, "leave arch"),
+            (Recipe(**plain, changes={"blocks": 1}), given, "leave arch"),
+            (Recipe(**plain, conditional=True), given, "has no classes, and the training 10"),
+            (Recipe(**plain, augment=0.1), given, "no augmentation labels"),
+        ):
+            with pytest.raises(InputError, match=said):
+                train(digits, recipe, tmp_path / "x", init=network)
+        with pytest.raises(InputError, match="is for images of"):
+            train(Source(np.full((8, 1, 4, 4), 99, np.uint8)), Recipe(**plain), tmp_path / "x", init=given)
+        assert not (tmp_path / "x").exists()
+
+    def test_a_short_training_has_a_curve(self, digits, tmp_path):
+        history = train(digits, quick(steps=30), tmp_path).history
+        assert [row["step"] for row in history] == [1, 2, 3, 5, 7, 10, 14, 20, 28, 30]
 
     def test_diverging_stops_and_keeps_the_last_good_state(self, digits, tmp_path):
         recipe = quick(steps=400, learning_rate=1e3, warmup=0, batch_size=2)
@@ -334,6 +422,7 @@ def test_bad_recipes():
         ({"steps": 0}, "steps"),
         ({"learning_rate": -1.0}, "learning_rate"),
         ({"decay": "linear"}, "decay"),
+        ({"ema": 0}, "ema must be at least 1"),
         ({"arch": "adm"}, "no architecture"),
         ({"augment": 2.0}, "augment"),
         ({"seed": 2**64}, "seed"),
@@ -373,7 +462,8 @@ def test_killed_training_resumes_to_the_same_bits(tmp_path):
         time.sleep(0.005)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    assert not (tmp_path / "b" / "n" / "network.safetensors").exists(), "it was killed too late to show anything"
+    left = tmp_path / "b" / "n" / "network.safetensors"
+    assert not left.exists() or Network.load(left).about["steps"] < 40, "it was killed too late to show anything"
     again = subprocess.run(
         smalti_command("--out", str(tmp_path / "b" / "n"), "--resume"), capture_output=True, text=True, check=False
     )
@@ -404,6 +494,12 @@ def test_bad_commands(tmp_path, capsys):
     assert "seed" in said("--seed", str(2**64))
     assert "taps" in said("--param", "taps=1,2,1")
     assert "follows from the data" in said("--param", "channels=3")
+    assert "--ema must be at least" in said("--ema", "0")
+    assert "no device 'cpu:99'" in said("--device", "cpu:99")
+    assert "no device 'meta'" in said("--device", "meta")
+    assert "parts without images" in said("--part", "1/2000")
+    assert "even" in said("--param", "model_channels=7")
+    assert "no checkpoint" in said("--init", "nothing-here")
 
 
 def test_stopped_before_the_first_row_of_the_log(tmp_path, capsys):

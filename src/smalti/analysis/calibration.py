@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from smalti.analysis.candidates import Candidates
-from smalti.analysis.draws import forward_batch
+from smalti.analysis.forward import forward_batch
 from smalti.analysis.identity import identity_of, pieces_of, plain, source_identity
 from smalti.analysis.patch_errors import is_composite, patch_errors, sample_patches
 from smalti.analysis.reverse import reverse_z

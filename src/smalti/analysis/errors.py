@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from smalti.analysis.draws import forward_batch
+from smalti.analysis.forward import forward_batch
 from smalti.analysis.identity import identity_of, pieces_of, source_identity
 from smalti.analysis.intervals import ACCURACY, RESAMPLES, Bootstrap
 from smalti.analysis.subjects import Denoisers, check_images, evaluate, named

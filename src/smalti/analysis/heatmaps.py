@@ -1,4 +1,8 @@
-"""`Sensitivity`: heatmaps of what the pixels of a denoiser's output depend on, and the squares that hold shares of them."""
+"""`Sensitivity`: heatmaps of what the pixels of a denoiser's output depend on, and the squares that hold shares of them.
+
+Squares (workshop paper, Fig. 4, left) are of odd side 2 r + 1, centred on the output pixel and clipped at the borders. What they hold
+depends on the heatmap's sums over rings alone, ring r being the input pixels at distance max(|i - y|, |j - x|) = r.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,33 @@ from typing import Any
 import numpy as np
 import torch
 
-from smalti.analysis.reductions import find_reduction
-from smalti.analysis.squares import rings, sides_of
+from smalti.analysis.gradients import find_reduction
 from smalti.core.errors import InputError
 from smalti.core.files import load_npz, save_npz
 from smalti.core.table import Table
 
-__all__ = ["SHARES", "Sensitivity"]
+__all__ = ["SHARES", "Sensitivity", "rings", "sides_of"]
+
+ROUNDING = 1e-12  # relative: sums that differ by less are equal
+
+
+def rings(heatmaps: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    """Sums over rings around the output pixels: (..., P, H, W), pixels (P, 2) -> (..., P, max(H, W))."""
+    height, width = heatmaps.shape[-2:]
+    rows = (torch.arange(height) - pixels[:, :1]).abs()  # (P, H)
+    columns = (torch.arange(width) - pixels[:, 1:]).abs()  # (P, W)
+    distance = torch.maximum(rows[:, :, None], columns[:, None, :]).flatten(1)  # (P, H W)
+    sums = heatmaps.new_zeros(*heatmaps.shape[:-2], max(height, width))
+    return sums.scatter_add_(-1, distance.expand(*heatmaps.shape[:-2], -1), heatmaps.flatten(-2))
+
+
+def sides_of(ring_sums: np.ndarray, share: float) -> np.ndarray:
+    """The smallest odd side whose square holds `share` of the total: (..., R) -> (...), NaN where the total is 0."""
+    held = ring_sums.cumsum(-1)
+    total = held[..., -1:]
+    enough = held >= share * total * (1 - ROUNDING)
+    return np.where(total[..., 0] > 0, 2 * enough.argmax(-1) + 1.0, np.nan)
+
 
 SHARES = (0.5, 0.75, 0.95)
 NOTHING = 1e-11  # rounding of the sum of a row of covariances of images in [-1, 1]
@@ -37,7 +61,7 @@ class Sensitivity:
         heatmaps: (L, P, H, W) float64, means over n forward z; axes (i, j) are input pixels.
         standard_errors: the same shape, of those means; NaN where n = 1.
         n: number of z at each level.
-        reduction: how derivatives became one number for each input pixel (`smalti.analysis.reductions`).
+        reduction: how derivatives became one number for each input pixel (`smalti.analysis.gradients`).
         seed: of the z.
         ring_sums: (L, G, P, max(H, W)) float64, sums of the heatmaps of G groups of z over the rings around the output pixel, for the
             standard errors of sides; by default one group, of the heatmaps themselves.

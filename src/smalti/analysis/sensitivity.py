@@ -14,13 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from smalti.analysis.draws import forward_batch
-from smalti.analysis.heatmaps import Sensitivity
+from smalti.analysis.forward import forward_batch
+from smalti.analysis.gradients import find_reduction, jacobian_rows
+from smalti.analysis.heatmaps import Sensitivity, rings
 from smalti.analysis.identity import identity_of, pieces_of, source_identity
-from smalti.analysis.jacobians import jacobian_rows
 from smalti.analysis.pixels import Pixels, choose_pixels
-from smalti.analysis.reductions import find_reduction
-from smalti.analysis.squares import rings
 from smalti.analysis.z_sets import check_levels
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError, SmaltiError
@@ -61,7 +59,7 @@ def sensitivity(
         n: forward z at each level; the papers use 1,000 and 10,000.
         pixels: output pixels: None for all, "centre-edge", a number g for a g x g grid, or pairs (row, column); see
             `smalti.analysis.pixels.choose_pixels`, which says where those lie.
-        reduction: "same-channel" (Eq. 8), "all-channels", "l2" or "signed"; see `smalti.analysis.reductions`.
+        reduction: "same-channel" (Eq. 8), "all-channels", "l2" or "signed"; see `smalti.analysis.gradients`.
         seed: 0 to 2^64 - 1; z j of a level depends on (seed, level, j) and the source alone.
         labelled: condition each z on the class of its image.
         batch_size: z computed together, whose networks' activations must fit in memory together; finished batches are kept. It

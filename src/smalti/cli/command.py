@@ -7,7 +7,7 @@
 
 `command` makes of it what typer takes: a parameter whose type is a `Group` (a dataclass of options that several commands share) becomes the
 options that are its fields, in their place. Before the function is called every value is checked by what stands in its annotation
-(`Between`, `REGULAR`), so that nothing is touched for numbers out of range or paths of devices.
+(`Between`, `REGULAR`, `CHECKPOINT`), so that nothing is touched for numbers out of range or paths of devices.
 
 What determines a run, which `--resume` compares, follows from the same signature (`Invocation.identity`): every option counts as typed,
 except those in `NEUTRAL`; a command replaces what was typed by the content that it stands for, and says which options that content
@@ -34,7 +34,7 @@ import typer
 from smalti.cli.boundary import show_tracebacks
 from smalti.core.errors import InputError, from_os_error
 
-__all__ = ["NEUTRAL", "REGULAR", "Between", "Contents", "Group", "Invocation", "Option", "command"]
+__all__ = ["CHECKPOINT", "NEUTRAL", "REGULAR", "Between", "Contents", "Group", "Invocation", "Option", "command"]
 
 # options that change where results go, what is shown, or how fast they come, and never the results
 NEUTRAL = frozenset({"out", "overwrite", "resume", "debug", "as_json", "threads", "checkpoint_every", "minutes"})
@@ -79,7 +79,15 @@ class _Regular:
         check_regular(option, value, missing=True)
 
 
-REGULAR = _Regular()
+class _Checkpoint:
+    """A file or folder of a network, or the name of one."""
+
+    def check(self, option: str, value: Any) -> None:
+        """Raise InputError for a device, a FIFO or a socket, or what can be neither a path nor a name."""
+        check_regular(option, value, folders=True, missing=True)
+
+
+REGULAR, CHECKPOINT = _Regular(), _Checkpoint()
 
 
 def check_regular(option: str, path: str | Path, folders: bool = False, missing: bool = False) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smalti.cli.command import Between, Contents, Group, check_regular
+from smalti.cli.command import CHECKPOINT, Between, Contents, Group, check_regular
 from smalti.core.errors import InputError, from_os_error
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ Networks = Annotated[
     typer.Option(
         "--network", help="A checkpoint, or a network that comes with smalti; repeatable.", rich_help_panel=METHOD
     ),
+    CHECKPOINT,
 ]
 BackendOption = Annotated[
     Backend | None, typer.Option("--backend", help="Where the engine computes.", rich_help_panel=METHOD)
@@ -230,6 +231,7 @@ class Method(Group):
         typer.Option(
             "--network", help="Instead: a checkpoint, or a network of `smalti networks`.", rich_help_panel=METHOD
         ),
+        CHECKPOINT,
     ] = None
     labels: Annotated[
         str | None,
@@ -280,8 +282,6 @@ class Subjects(Group):
         parse_denoisers(self.denoiser or (), self.backend)
         if not self.denoiser and not self.network:
             raise InputError("nothing to look at; give at least one --denoiser or --network")
-        for path in self.network or ():
-            check_regular("--network", path, folders=True, missing=True)
 
     def open(self, source: Source) -> tuple[dict[str, Denoiser], Source]:
         """Them by unique names, networks first, and the images that they are about (`smalti.cli.subjects.open_subjects`)."""

@@ -13,7 +13,6 @@ from typing import Any
 
 from smalti import denoisers
 from smalti.analysis.identity import plain
-from smalti.cli.command import check_regular
 from smalti.cli.parameters import parse_parameters, split_name
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
@@ -159,7 +158,6 @@ def load_network(text: str) -> Any:
     """
     from smalti.networks import Network  # torch modules, for commands that need them
 
-    check_regular("--network", text, folders=True, missing=True)
     return Network.load(text)
 
 

@@ -67,7 +67,7 @@ _NO_ROOM = {
 
 def from_os_error(error: OSError, doing: str) -> SmaltiError:
     """`error` as a one-line smalti error; `doing` says what was attempted ("write out/grid.png")."""
-    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL):
         return InputError(f"cannot {doing}: {error.strerror}; check the path")
     if error.errno in _NO_ROOM:
         reason, remedy = _NO_ROOM[error.errno]

@@ -43,7 +43,16 @@ _NOTHING = {"PROTO", "FRAME"}
 _BYTE_STRINGS = {"STRING", "BINSTRING", "SHORT_BINSTRING"}  # Python 2's str; pickletools gives them as latin-1 text
 _VALUES = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-    *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8"),
+    *(
+        "UNICODE",
+        "SHORT_BINUNICODE",
+        "BINUNICODE",
+        "BINUNICODE8",
+        "SHORT_BINBYTES",
+        "BINBYTES",
+        "BINBYTES8",
+        "BYTEARRAY8",
+    ),
 }
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _PUTS, _GETS = {"PUT", "BINPUT", "LONG_BINPUT"}, {"GET", "BINGET", "LONG_BINGET"}
@@ -292,8 +301,8 @@ def _set_items(target: dict[Any, Any], items: list[Any]) -> dict[Any, Any]:
     if len(items) % 2:
         raise ValueError("a key without a value")
     for key, value in zip(items[::2], items[1::2], strict=True):
-        quick = isinstance(key, (str, bytes)) or (isinstance(key, int) and key.bit_length() <= 64)
-        if not quick:  # others may take for ever to hash
+        quick = isinstance(key, (str, bytes)) or (isinstance(key, int) and key.bit_length() <= 60)
+        if not quick:  # others may take for ever to hash, or, integers beyond 2^61 - 1, all have one hash
             raise RefusedError(f"it has a dict key of type {type(key).__name__}")
         # ints whose low bits agree collide in a dict; large ones (old optimisers' addresses) are kept under a text, which does not
         target[f"#{key}" if isinstance(key, int) and abs(key) >= SMALL_KEY else key] = value

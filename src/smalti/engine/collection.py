@@ -42,7 +42,7 @@ class PosteriorMeanCollection(Denoiser):
         queries: windows Q_k, what the k-th posterior looks at.
         responses: windows R_k, which pixels of its mean it contributes; as many as queries, the queries themselves by default.
         match: which elements a query may be compared with, and their prior weights; the same place in every image by default.
-        backend: "auto", "numba", "torch" or "reference".
+        backend: "auto", "numba", "triton" (CUDA), "torch" or "reference".
         tolerance: what a pixel of D may be off, in the working scale, for elements that are left out because their weights are
             certified to be small (see `smalti.engine.pruning`); 0 leaves out nothing. Normalisers may lack the same share.
 

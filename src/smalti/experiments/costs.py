@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from smalti.analysis.intervals import TELLING
 from smalti.core.denoiser import Denoiser
 from smalti.core.noise import standard_normal
 from smalti.experiments.steps import Arrays, Step, Work
 from smalti.source import Source
 
-__all__ = ["Costs", "cost_step"]
+__all__ = ["Costs", "cost_step", "count_within"]
 
 UNKNOWN = 0.01  # seconds, of what was not measured
 BATCHES = (32, 8, 2)  # queries together: what is quick is computed in large batches
@@ -54,6 +55,18 @@ class Costs:
     def scaled(self, name: str, factor: float) -> Costs:
         """The same, with the seconds of `name` times `factor`."""
         return Costs({**self.seconds, name: tuple(factor * s for s in self.seconds[name])})
+
+
+def count_within(seconds: float, each: float, most: int, least: int) -> int:
+    """How many z of `each` seconds fit: least <= n <= most; all where `seconds` is infinite.
+
+    Intervals of fewer than `TELLING` z are not worth much (no claim is judged by them): for so many up to twice the time is taken.
+    """
+    if seconds >= each * most:
+        return most
+    telling = min(TELLING, most)
+    fitting = int(seconds / each)
+    return max(fitting, telling if telling * each <= 2 * seconds else min(least, most))
 
 
 def cost_step(name: str, denoiser: Denoiser, identity: Mapping[str, Any], sigmas: torch.Tensor, limit: float) -> Step:

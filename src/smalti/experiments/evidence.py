@@ -9,6 +9,10 @@ every level  a claim about all of m levels is judged by intervals that hold simu
              so that the one level in twenty that a 95 % interval misses does not refute it
 trend        Spearman's rank correlation of a statistic with sigma over the levels; its interval is that over redrawings of the
              statistic from its standard errors (parametric bootstrap, Efron & Tibshirani 1993, section 6.5)
+floor        how small a difference of squared errors says nothing: with many z an interval can exclude 0 at a difference of 1e-7 as
+             well as at one of 0.05. What training-free denoisers are after is the network's deviation from the optimal denoiser, so
+             that its size is the measure: differences that lie, with their intervals, within `SHARE` of its largest mean squared
+             value over the levels of a process are level, and speak neither for nor against anything
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ __all__ = [
     "NOT_SUPPORTED",
     "NOT_TESTED",
     "PARTLY",
+    "SHARE",
     "SOME",
     "SUPPORTED",
     "UNDECIDED",
@@ -42,9 +47,11 @@ __all__ = [
     "Tables",
     "beyond",
     "counted",
+    "floor_of",
     "interval",
     "judge",
     "minus",
+    "relevance_floor",
     "rows_of",
     "shown",
     "simultaneous",
@@ -70,6 +77,7 @@ STRONG = 0.5  # rank correlation that counts as growing with sigma, and not only
 REDRAWINGS = 2000
 EDGE = 0.05  # a level counts as within bounds that it misses by 5 %: 0.296 is the paper's 0.3
 NORMAL = 1.96
+SHARE = 0.01  # of the largest squared deviation; in pixels a tenth of the deviation: less than the width of a line in the papers' figures
 
 Row = Mapping[str, Any]
 Tables = Mapping[str, Table]
@@ -367,3 +375,29 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     """0 for the least; equals share the mean of their ranks."""
     ordered = np.sort(values)
     return (np.searchsorted(ordered, values) + np.searchsorted(ordered, values, "right") - 1) / 2
+
+
+def floor_of(deviations: Iterable[float]) -> float:
+    """`SHARE` of the largest of mean squared deviations.
+
+    Args:
+        deviations: of a network from the optimal denoiser, per entry, at the levels of a process; what is not finite is left out.
+
+    Returns:
+        >= 0, in their unit; 0 where there are none: then every difference counts.
+    """
+    return SHARE * max((value for value in deviations if math.isfinite(value)), default=0.0)
+
+
+def relevance_floor(table: Table, process: str) -> float:
+    """The mean squared error per entry that differences must exceed to count.
+
+    Args:
+        table: "w6-to-network", with columns process, denoiser and mse.
+        process: "forward" or "reverse".
+
+    Returns:
+        `floor_of` the mse of "optimal" to the network over the levels of this process; 0 where the table has no such rows.
+    """
+    rows = (row["mse"] for row in table if row["process"] == process and row["denoiser"] == "optimal")
+    return floor_of(float(mse) for mse in rows if mse is not None)

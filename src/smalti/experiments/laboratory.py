@@ -2,22 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from smalti.analysis.descriptors import SSCD
 from smalti.analysis.identity import identity_of
-from smalti.analysis.sscd import SSCD
 from smalti.core.denoiser import Denoiser
+from smalti.core.errors import InputError
 from smalti.experiments.costs import Costs
-from smalti.experiments.names import check_names
 from smalti.experiments.scale import Scale
 from smalti.source import Source
 
-__all__ = ["Laboratory"]
+__all__ = ["Laboratory", "check_names"]
+
+HALF = re.compile(r"(optimal-)?half[0-9]*|optimal-half.*")
+OTHERS = ("z", "image", "noisy", "composite", "reference")  # what exhibits call other things than networks
+
+
+def check_names(networks: Iterable[str], halves: Iterable[str], denoisers: Iterable[str]) -> None:
+    """Refuse names that two would have: results are kept, tabled and drawn by them. Capitals make no difference.
+
+    Args:
+        networks: names of the networks.
+        halves: names of the networks of halves; their optimal denoisers are called "optimal-" and this.
+        denoisers: names of the denoisers.
+
+    Raises:
+        InputError: a network with the name of a denoiser, of a half ("half1", "optimal-half1"), or of something else that is
+            shown ("z"); a half with the name of a denoiser or network.
+    """
+    networks, halves, known = list(networks), list(halves), {name.lower() for name in denoisers}
+    of_halves = {half.lower() for name in halves for half in (name, f"optimal-{name}")}
+    for name in networks:
+        lower = name.lower()
+        if lower in known or lower in of_halves or lower in OTHERS or HALF.fullmatch(lower):
+            raise InputError(
+                f"a network cannot be called {name!r} here, which is the name of something else; rename its file"
+            )
+    if len({name.lower() for name in networks}) < len(networks):
+        raise InputError(f"networks must differ in more than capitals: {', '.join(networks)}; rename a file")
+    for name in halves:
+        if name.lower() in known:
+            raise InputError(f"the network of a half cannot be called {name!r}, which is the name of a denoiser")
 
 
 @dataclass(frozen=True)
@@ -41,7 +72,7 @@ class Laboratory:
         trust: whether that file is run though its sha256 is not known.
 
     Raises:
-        InputError: a name that two have (`smalti.experiments.names`).
+        InputError: a name that two have (`smalti.experiments.laboratory`).
     """
 
     source: Source
@@ -73,6 +104,39 @@ class Laboratory:
     def subjects(self) -> dict[str, Denoiser]:
         """Denoisers, then networks, by name: the order of legends."""
         return {**self.denoisers, **self.networks}
+
+    def seconds_each(self, names: Iterable[str]) -> float:
+        """Seconds for one z, at a noise level like those of the run on average, by all of the denoisers and networks called `names`."""
+        return sum(self.costs.of(name) for name in names) / len(self.sigmas)
+
+    def share_out(
+        self, names: Iterable[str], seconds: float, most: int, weights: Mapping[str, float] | None = None
+    ) -> dict[str, int]:
+        """How many z (or samples) each denoiser gets of time that several share: equal time each, or by weights, and what the quick ones
+        leave over goes to the slower ones.
+
+        Args:
+            names: of denoisers and networks.
+            seconds: for all of them together.
+            most: at most so many z a level.
+            weights: of the time that a denoiser gets, 1 where none is given.
+
+        Returns:
+            name -> n in the order of `names`, scale.least <= n <= most; 0 for one whose least alone would take more than `seconds`.
+        """
+        wanted, counts = list(names), {}
+        weight = {name: (weights or {}).get(name, 1.0) for name in wanted}
+        cost = {name: self.costs.of(name) for name in wanted}
+        left, remaining = seconds, sum(weight.values())
+        for name in sorted(wanted, key=lambda name: cost[name] / weight[name]):
+            least = min(self.scale.least, most)
+            if least * cost[name] > seconds:
+                counts[name] = 0
+            else:
+                counts[name] = self.costs.affordable(name, max(left, 0) * weight[name] / remaining, None, most, least)
+            left -= counts[name] * cost[name]
+            remaining -= weight[name]
+        return {name: counts[name] for name in wanted}
 
     def descriptor(self) -> SSCD | None:
         """The similarity network, loaded once; None where no file is given.

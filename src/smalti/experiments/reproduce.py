@@ -25,16 +25,15 @@ from smalti.core.errors import InputError, did_you_mean
 from smalti.core.files import remove_leftovers
 from smalti.core.run_record import RunRecord
 from smalti.experiments.building import build_laboratory
-from smalti.experiments.drawing import draw
 from smalti.experiments.environment import versions
 from smalti.experiments.exhibit import SHARES, Exhibit
 from smalti.experiments.exhibits import EXHIBITS
 from smalti.experiments.laboratory import Laboratory
 from smalti.experiments.log import Log
 from smalti.experiments.request import Request
+from smalti.experiments.shared_steps import z_set_of
 from smalti.experiments.steps import Results, Step, Store, missing, ordered, run
-from smalti.experiments.writing import write_page
-from smalti.experiments.z_steps import z_set_of
+from smalti.experiments.writing import draw, write_page
 
 __all__ = ["RESULTS", "Request", "find_exhibits", "reproduce"]
 

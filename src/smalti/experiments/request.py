@@ -9,7 +9,7 @@ from pathlib import Path
 from smalti.core.denoiser import Denoiser
 from smalti.core.validation import check_count
 from smalti.experiments.building import DENOISERS
-from smalti.experiments.names import check_names
+from smalti.experiments.laboratory import check_names
 from smalti.experiments.scale import Scale
 from smalti.source import Source
 
@@ -39,7 +39,7 @@ class Request:
         notes: what a reader must know of data and networks, one sentence each.
 
     Raises:
-        InputError: a network with the name of something else that is shown (`smalti.experiments.names`); n < 1.
+        InputError: a network with the name of something else that is shown (`smalti.experiments.laboratory`); n < 1.
     """
 
     source: Source

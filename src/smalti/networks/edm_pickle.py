@@ -20,8 +20,8 @@ from typing import Any
 
 from smalti.core.errors import InputError
 from smalti.core.pickles import Attributed, Budget, Inert, Names, Record, RefusedError, printable, refusals
+from smalti.core.torch_streams import TensorRecord, check_shares, read_tree
 from smalti.networks.checkpoint import Checkpoint, read_whole
-from smalti.networks.torch_streams import TensorRecord, check_shares, read_tree
 from smalti.source.pickles import ARRAY_NAMES
 
 __all__ = [

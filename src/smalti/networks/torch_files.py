@@ -4,7 +4,7 @@
     {"model": state dict, "ema": state dict, "opt": ..., ...}                           a training's checkpoint, with config= given
     a bare state dict, with config= given
 
-The reader, `smalti.networks.torch_streams`, allocates and executes nothing; it refuses what is not tensors, plain containers and a few
+The reader, `smalti.core.torch_streams`, allocates and executes nothing; it refuses what is not tensors, plain containers and a few
 inert records, sizes that the file does not hold, and damage. torch's own unpickler, also with `weights_only=True`, is not asked.
 """
 
@@ -18,10 +18,10 @@ import torch
 
 from smalti.core.errors import InputError
 from smalti.core.pickles import Attributed, Budget, Inert, Names, RefusedError, printable, refusals
+from smalti.core.torch_streams import TensorRecord, check_shares, is_archive, is_legacy, read_tree
 from smalti.networks.checkpoint import Checkpoint, read_whole
 from smalti.networks.edm_pickle import ADMITTED, checkpoint_of_records, edm_names, find_network
 from smalti.networks.state_dicts import AVERAGED, chosen_state
-from smalti.networks.torch_streams import TensorRecord, check_shares, is_archive, is_legacy, read_tree
 from smalti.source.pickles import ARRAY_NAMES
 
 __all__ = ["read_torch_file", "read_torch_tensors"]

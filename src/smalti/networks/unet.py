@@ -125,6 +125,8 @@ class UNet(nn.Module):
             )
         if noise_embedding not in ("positional", "fourier") or encoder not in ("standard", "residual"):
             raise InputError(f"unknown form of U-Net: noise embedding {noise_embedding!r}, encoder {encoder!r}")
+        if model_channels * noise_multiplier % 2:  # half of the noise's embedding is sines, half cosines
+            raise InputError(f"model_channels must be even, not {model_channels}")
         self.num_classes = num_classes
         width = 4 * model_channels
         noise = noise_multiplier * model_channels

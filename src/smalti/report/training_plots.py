@@ -20,7 +20,9 @@ def loss_curve(history: Sequence[Mapping[str, float]], title: str = "") -> Figur
     """
     figure = Figure(figsize=(5, 3.2), layout="constrained")
     axes = figure.subplots()
-    axes.plot([r["step"] for r in history], [r["loss"] for r in history], color=PALETTE["grey"], lw=1, label="training")
+    marker = "." if len(history) < 60 else ""
+    steps, losses = [r["step"] for r in history], [r["loss"] for r in history]
+    axes.plot(steps, losses, color=PALETTE["grey"], lw=1, marker=marker, label="training")
     held = [r for r in history if "validation" in r]
     if held:
         marker = "." if len(held) < 60 else ""

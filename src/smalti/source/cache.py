@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import math
+import mmap
 import os
 import re
 import secrets
@@ -87,6 +88,14 @@ class Store:
                 self.give_up(error)
         self.images = allocate(shape, dtype, f"{self.what} as one array {shape}")
         return self.images
+
+    def release(self) -> None:
+        """Let go of the pages that were written, which the disk has: else a large set seems to fill the memory."""
+        if isinstance(self.images, np.memmap):
+            self.images.flush()
+            mapped = getattr(self.images, "_mmap", None)
+            if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)
 
     def give_up(self, error: OSError) -> None:
         """Warn once that the cache cannot be written, remove what is there, and go on in memory."""

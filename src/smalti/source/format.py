@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smalti.core.text import printable
 from smalti.source.cache import Built, Store, through_cache
 from smalti.source.stored import Origin, Stored
 
@@ -51,9 +52,10 @@ class Request:
 
     def name(self, *endings: str) -> str:
         """Short name of the data set: the name of its first path without the first of the `endings` that it has."""
-        name = self.path.resolve().name or str(self.path)
+        path = self.path.resolve() if self.path.is_dir() else self.path
+        name = printable(path.name or str(path))
         for ending in endings:
-            if name.lower().endswith(ending) and len(name) > len(ending):
+            if ending and name.lower().endswith(ending.lower()) and len(name) > len(ending):
                 return name[: -len(ending)]
         return name
 

@@ -25,12 +25,13 @@ from smalti.source.formats.numpy_arrays import NPY, NPZ
 from smalti.source.formats.parquet import PARQUET
 from smalti.source.formats.stl10 import STL10
 from smalti.source.formats.tar import TAR
+from smalti.source.formats.torch_tensors import TORCH
 from smalti.source.stored import Stored
 
 __all__ = ["FORMATS", "open_stored"]
 
 # the first that matches reads; tars of published sets come before tars of images, folders with a name before folders of images
-FORMATS: tuple[Format, ...] = (*(MATLAB, STL10, PARQUET, IDX, CIFAR_BINARY, CIFAR, NPZ, NPY, TAR, ZIP, FOLDER),)
+FORMATS: tuple[Format, ...] = (*(MATLAB, STL10, PARQUET, IDX, CIFAR_BINARY, CIFAR, TORCH, NPZ, NPY, TAR, ZIP, FOLDER),)
 NAMES = (DIGITS,)
 
 

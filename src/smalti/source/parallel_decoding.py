@@ -34,6 +34,7 @@ CHUNK_BYTES = 1 << 20
 MAX_CHUNK = 64
 IN_FLIGHT = 512 << 20  # bytes that images may take while they are decoded, all threads together
 PIXEL_BYTES = 8  # of a pixel while it is decoded: Pillow's, and ours
+RELEASED = 128 << 20  # bytes written after which their pages are let go of
 SEVERAL = 1 << 18  # pixels that an image may have anyway to be decoded in a thread
 
 Read = Callable[[], bytes]
@@ -100,6 +101,7 @@ def assemble(
     bad: list[tuple[str, str]] = []
     kept: list[int] = []
     images: np.ndarray | None = None
+    written = 0
     with progress(f"decoding {store.what}", len(names), show) as advance:
         for number, image in enumerate(decoded):
             if number >= len(names):
@@ -119,6 +121,10 @@ def assemble(
                     images[done] = grey[done]
             images[len(kept)] = image  # grey is broadcast over three channels
             kept.append(number)
+            written += image.nbytes
+            if written > RELEASED:
+                store.release()
+                written = 0
     if bad and (images is None or not skip_bad):
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         remedy = (

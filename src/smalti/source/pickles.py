@@ -46,7 +46,10 @@ class ArrayRecord(Record):
         """
         if self.dtype.lstrip("|=<>") not in ("u1", "B", "uint8"):
             raise ValueError(f"an array of {self.dtype or 'unknown'} where uint8 was expected")
-        if not self.shape or any(side < 1 for side in self.shape) or math.prod(self.shape) != len(self.data):
+        # sides first: the product of absurd ones would take for ever
+        if not self.shape or any(not 1 <= side <= len(self.data) for side in self.shape):
+            raise ValueError(f"an array of an absurd shape, with {len(self.data)} bytes")
+        if math.prod(self.shape) != len(self.data):
             raise ValueError(f"an array of shape {self.shape} with {len(self.data)} bytes")
         return np.frombuffer(self.data, np.uint8).reshape(self.shape, order="F" if self.fortran else "C")
 

@@ -53,12 +53,13 @@ class Split:
         """
         if self.held_out == 0 and self.parts == 1:
             return source
-        chosen = self.training_numbers(len(source))
-        if not len(chosen):
+        if self.parts > len(source) - self.held_out:  # some part would have none
             raise InputError(
                 f"{len(source)} images leave none for part {self.part} of {self.parts} with {self.held_out} held out"
+                if not len(self.training_numbers(len(source)))
+                else f"{len(source)} images with {self.held_out} held out do not fill {self.parts} parts; use fewer"
             )
-        return source.subset(chosen)
+        return source.subset(self.training_numbers(len(source)))
 
     def training_numbers(self, count: int) -> np.ndarray:
         """Numbers of the images of this part, of `count` images, increasing; may be none."""

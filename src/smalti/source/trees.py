@@ -34,6 +34,7 @@ __all__ = [
 
 MAX_MEMBER = 256 << 20  # bytes of one image file, or dataset.json
 MAX_RATIO = 200  # of compression, for files of more than a mebibyte: images do not compress like that, bombs do
+MAX_DEPTH = 100
 _BROKEN = {
     errno.ENOENT: "a broken link",
     errno.ENOTDIR: "a broken link",
@@ -104,6 +105,9 @@ def _walk(
     here = os.stat(folder)
     if (here.st_dev, here.st_ino) in above:
         ignored.append((prefix, "a link to a folder above it"))
+        return
+    if len(above) >= MAX_DEPTH:
+        ignored.append((prefix, f"more than {MAX_DEPTH} folders deep"))
         return
     above = (*above, (here.st_dev, here.st_ino))
     with os.scandir(folder) as entries:

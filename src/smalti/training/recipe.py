@@ -12,7 +12,7 @@ import torch
 from smalti.core.errors import InputError
 from smalti.core.noise import check_seed
 from smalti.core.validation import check_count, check_integer
-from smalti.networks.architectures import build, find_preset, preset_config
+from smalti.networks.architectures import build, check_config, find_preset, preset_config
 from smalti.source import Split
 from smalti.training.augmentation import LABELS
 
@@ -72,15 +72,16 @@ class Recipe:
         check_count("batch_size", self.batch_size)
         for name, low, high in (
             ("learning_rate", 1e-12, 1e3),
-            ("ema", 0.0, math.inf),
+            ("ema", 1.0, math.inf),
             ("augment", 0.0, 1.0),
             ("label_dropout", 0.0, 1.0),
             ("sigma_mean", -20.0, 20.0),
             ("sigma_std", 0.0, 20.0),
         ):
             value = getattr(self, name)
-            if not low <= value <= high:
-                raise InputError(f"{name} must be from {low:g} to {high:g}, not {value}")
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+                upper = f"from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
+                raise InputError(f"{name} must be {upper}, not {value}")
         for name in ("warmup", "validate_every", "seed"):
             if check_integer(name, getattr(self, name)) < 0:
                 raise InputError(f"{name} must be at least 0, not {getattr(self, name)}")
@@ -93,8 +94,15 @@ class Recipe:
         if self.decay not in ("constant", "cosine"):
             raise InputError(f"decay must be constant or cosine, not {self.decay!r}")
 
-    def config(self, shape: tuple[int, int, int], num_classes: int | None) -> dict[str, Any]:
+    def config(
+        self, shape: tuple[int, int, int], num_classes: int | None, begun: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """The architecture for images of `shape` = (C, H, W).
+
+        Args:
+            shape: of the images.
+            num_classes: of the data set.
+            begun: the architecture of the network that is trained on, {} where smalti does not know it; None for a new one.
 
         Raises:
             InputError: it does not fit them; conditional without classes.
@@ -103,12 +111,31 @@ class Recipe:
             raise InputError(
                 "a conditional network needs classes, which this data set has not; leave --conditional out"
             )
+        if begun is not None:
+            return self._begun(shape, num_classes, begun)
         changes = dict(self.changes) | ({} if self.dropout is None else {"dropout": self.dropout})
         classes = num_classes if self.conditional and num_classes else 0
         config = preset_config(self.arch, self.preset, shape, classes, LABELS if self.augment else 0, **changes)
         with torch.device("meta"):
             build(config)  # sizes that do not fit the images are said here, before anything is made
         return config
+
+    def _begun(self, shape: tuple[int, int, int], num_classes: int | None, begun: Mapping[str, Any]) -> dict[str, Any]:
+        if not begun:
+            raise InputError("the network to begin with is not of smalti's architectures, so it cannot be trained on")
+        if (self.arch, self.preset, self.changes) != (Recipe.arch, Recipe.preset, {}):
+            raise InputError("the network to begin with has its architecture; leave arch, preset and its arguments out")
+        config = dict(begun)
+        seen = (config["channels"], config["resolution"], config["resolution"])
+        if seen != tuple(shape):
+            raise InputError(f"the network to begin with is for images of {seen}, and the data set has {tuple(shape)}")
+        classes = num_classes if self.conditional and num_classes else 0
+        if config.get("num_classes", 0) != classes:
+            has = config.get("num_classes", 0) or "no"
+            raise InputError(f"the network to begin with has {has} classes, and the training {classes or 'none'}")
+        if self.augment and config.get("augmentation", 0) != LABELS:
+            raise InputError("the network to begin with takes no augmentation labels; leave augment out")
+        return check_config(config if self.dropout is None else {**config, "dropout": self.dropout})
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of step 0 .. steps - 1."""

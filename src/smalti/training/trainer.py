@@ -23,8 +23,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from smalti.core.errors import InputError, SmaltiError
-from smalti.core.files import atomic_write
+from smalti.core.errors import InputError, SmaltiError, from_os_error
+from smalti.core.files import atomic_write, remove_leftovers
+from smalti.core.folder_lock import FolderLock
+from smalti.core.pickles import printable
 from smalti.core.progress import progress as show_progress
 from smalti.core.validation import check_count
 from smalti.networks.architectures import build
@@ -33,9 +35,9 @@ from smalti.source import Source
 from smalti.training.batches import Batches, seed_of
 from smalti.training.loss import MOST, Validation, edm_loss
 from smalti.training.recipe import Recipe
-from smalti.training.state import FILE, load_state, restore, save_state
+from smalti.training.state import FILE, PREVIOUS, load_state, restore, save_state
 
-__all__ = ["LOG", "NETWORK", "Training", "TrainingDivergedError", "deferred_interrupt", "train"]
+__all__ = ["LOG", "NETWORK", "Training", "TrainingDivergedError", "deferred_interrupt", "train", "training_device"]
 
 
 @contextlib.contextmanager
@@ -67,6 +69,7 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
 
 NETWORK, LOG = "network.safetensors", "loss.csv"
 LOGGED = 50  # steps per row of the log
+EARLY = (1, 2, 3, 5, 7, 10, 14, 20, 28, 40)  # further rows, so that a short training has a curve
 CHECKED_ON_GPU = 50  # steps between looks at the loss where looking makes the device wait
 
 
@@ -97,6 +100,9 @@ def train(
     out: str | os.PathLike[str],
     *,
     resume: bool = False,
+    overwrite: bool = False,
+    init: Network | None = None,
+    lock: FolderLock | None = None,
     device: str | torch.device = "cpu",
     precision: str = "auto",
     compile_network: bool | None = None,
@@ -118,7 +124,11 @@ def train(
         out: folder for network.safetensors (averaged weights, written with every state), state.safetensors (to go on from) and
             loss.csv.
         resume: go on from the state that is there; without one, start.
-        device: "cpu", "cuda", ...
+        overwrite: replace a training that is there.
+        init: begin with the weights of this network, whose architecture is trained then (`recipe` names none); averaged weights
+            begin with them too.
+        lock: the folder's lock, where the caller has it; else it is taken here.
+        device: "cpu", "cuda", ..., or "auto": a GPU where there is one.
         precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 on a GPU.
         compile_network: torch.compile; None does on a GPU.
         threads: of torch on the CPU; None keeps its setting. Another number gives other rounding.
@@ -132,73 +142,144 @@ def train(
         progress: True or False; None shows it where stderr is a terminal.
 
     Raises:
-        InputError: a recipe that does not fit the images; a state of another training.
+        InputError: a recipe that does not fit the images, or `init`; a training that is there and neither resumed nor overwritten;
+            a state of another training, or a damaged one; a device that is not there; another process that writes there.
         TrainingDivergedError: a loss that is NaN or infinite; the last state is kept and the message says the step.
         EnvironmentFailure: the disk is full; the last state is kept.
         KeyboardInterrupt: Ctrl-C, after the step was finished and the state kept; a second Ctrl-C does not wait for that.
     """
-    folder, device = Path(out), torch.device(device)
+    folder, device = Path(out), training_device(device)
     check_count("checkpoint_every", checkpoint_every)
+    if minutes is not None and not minutes > 0:
+        raise InputError(f"minutes must be above 0, not {minutes}")
+    if resume and overwrite:
+        raise InputError("overwrite starts again and resume goes on; give one of them")
     if threads is not None:
         torch.set_num_threads(check_count("the number of threads", threads))
     trained_on, held_out = recipe.split.training(source), recipe.split.validation(source, MOST)
-    config = recipe.config(source.shape, source.num_classes)
-    loop = _Loop(recipe, config, trained_on, held_out, device, precision, compile_network)
-    identity = {"recipe": recipe.as_dict(), "config": config, "data": _data(source, trained_on), "loop": loop.about()}
-    state = folder / FILE
-    if resume and state.exists():
-        stored = load_state(state, identity)
-        restore(stored, loop.model, loop.ema, loop.optimiser)
-        loop.step, loop.history, loop.recent = stored.step, stored.history, stored.recent
-    title = name or folder.resolve().name
+    config = recipe.config(source.shape, source.num_classes, None if init is None else init.config or {})
+    loop = _Loop(recipe, config, trained_on, held_out, device, precision, compile_network, init)
+    begun = None if init is None else {"name": init.name, "digest": init.digest()}
+    identity = {
+        "recipe": recipe.as_dict(),
+        "config": config,
+        "data": _data(source, trained_on),
+        "loop": loop.about(),
+        "init": begun,
+    }
+    with contextlib.nullcontext() if lock is not None else FolderLock(folder):
+        there = [name for name in (NETWORK, FILE, PREVIOUS) if (folder / name).exists()]
+        if there and not (resume or overwrite):
+            raise InputError(
+                f"{folder} already has a training ({there[0]}); choose another folder, or resume=True to go on with it, or "
+                "overwrite=True to replace it"
+            )
+        if overwrite:
+            _remove(folder)
+        stored = load_state(folder / FILE, identity) if resume else None
+        if stored is not None:
+            restore(stored, loop.model, loop.ema, loop.optimiser)
+            loop.step, loop.history, loop.recent = stored.step, stored.history, stored.recent
+        remove_leftovers(folder, (NETWORK, FILE, LOG))
+        title = name or folder.resolve().name
 
-    def network() -> Network:
-        about = {
-            "training_data": {**_data(source, trained_on), "split": asdict(recipe.split)},
-            "recipe": recipe.as_dict(),
-            "steps": loop.step,
-            "log": loop.history,
-            "torch": torch.__version__,
-        }
-        module = build(config, {n: t.detach().cpu().clone() for n, t in loop.ema.state_dict().items()})
-        return Network.from_module(module, config, title, about).to(device)
+        def network() -> Network:
+            about = {
+                "training_data": {**_data(source, trained_on), "split": asdict(recipe.split)},
+                "recipe": recipe.as_dict(),
+                **({"init": begun} if begun else {}),
+                "steps": loop.step,
+                "log": loop.history,
+                "torch": torch.__version__,
+            }
+            module = build(config, {n: t.detach().cpu().clone() for n, t in loop.ema.state_dict().items()})
+            return Network.from_module(module, config, title, about).to(device)
 
-    def save() -> None:
-        loop.check_weights()
-        save_state(state, loop.step, loop.model, loop.ema, loop.optimiser, loop.history, loop.recent, identity)
-        network().save(
-            folder / NETWORK, stored_as
-        )  # with every state: what is stopped, or killed, leaves a network too
-        _write_log(folder / LOG, loop.history)
-        if on_checkpoint:
-            on_checkpoint(loop.step)
+        def save() -> None:
+            loop.check_weights()
+            state = (loop.step, loop.model, loop.ema, loop.optimiser, loop.history, loop.recent)
+            save_state(folder / FILE, *state, identity)
+            network().save(folder / NETWORK, stored_as)  # with every state: what is stopped, or killed, leaves one too
+            _write_log(folder / LOG, loop.history)
+            if on_checkpoint:
+                on_checkpoint(loop.step)
 
-    started = time.monotonic()
-    shown = show_progress(f"training {title}", recipe.steps - loop.step, progress)
-    with torch.random.fork_rng(), deferred_interrupt() as interrupted, shown as advance:
+        def snapshot() -> None:
+            if on_snapshot:
+                on_snapshot(loop.step, network())
+
         try:
-            while loop.step < recipe.steps:
-                loop.advance()
-                advance(1, loop.said)
-                stops = interrupted() or (minutes is not None and time.monotonic() - started >= 60 * minutes)
-                snapshot = snapshot_every and loop.step % snapshot_every == 0 and loop.step < recipe.steps
-                if snapshot or stops or loop.step % checkpoint_every == 0 or loop.step == recipe.steps:
-                    loop.check()
-                    if snapshot and on_snapshot:  # before the state: a run that is killed in it makes it again
-                        on_snapshot(loop.step, network())
-                    save()
-                if stops:
-                    break
+            every = (checkpoint_every, snapshot_every)
+            _advance(loop, title, save, snapshot, every, minutes, progress)
         except TrainingDivergedError as error:
-            at = load_state(state, identity).step if state.exists() else None
-            kept = "no state was kept yet" if at is None else f"the state of step {at} is kept in {folder}"
+            at = load_state(folder / FILE, identity)
+            kept = "no state was kept yet" if at is None else f"the state of step {at.step} is kept in {folder}"
             raise TrainingDivergedError(f"{error}; {kept}; try a lower learning rate or another seed") from None
+        final = network().to("cpu")
+        complete = loop.step == recipe.steps
+        if not (folder / NETWORK).exists():  # a state of all steps, whose network was taken away
+            final.save(folder / NETWORK, stored_as)
+        if complete:
+            (folder / PREVIOUS).unlink(missing_ok=True)
+        return Training(final, loop.step, complete, loop.history)
+
+
+def training_device(name: str | torch.device) -> torch.device:
+    """The device of a name: "cpu", "cuda", "cuda:1", ..., or "auto": a GPU where there is one.
+
+    Raises:
+        InputError: it is not here, or cannot hold numbers.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    shown = printable(str(name), 40)
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        reason = printable(" ".join(str(error).split()), 100)
+        raise InputError(f"there is no device {shown!r} here ({reason}); use --device cpu") from None
+    if device.type == "meta" or (device.type == "cpu" and device.index not in (None, 0)):
+        raise InputError(f"there is no device {shown!r} here; use --device cpu")
+    return device
+
+
+def _advance(
+    loop: _Loop,
+    title: str,
+    save: Callable[[], None],
+    snapshot: Callable[[], None],
+    every: tuple[int, int],
+    minutes: float | None,
+    progress: bool | None,
+) -> None:
+    """Steps until all are done, the minutes are over, or Ctrl-C."""
+    steps, (checkpoint_every, snapshot_every) = loop.recipe.steps, every
+    started = time.monotonic()
+    shown = show_progress(f"training {title}", steps - loop.step, progress)
+    with torch.random.fork_rng(), deferred_interrupt() as interrupted, shown as advance:
+        while loop.step < steps:
+            loop.advance()
+            advance(1, loop.said)
+            stops = interrupted() or (minutes is not None and time.monotonic() - started >= 60 * minutes)
+            pictured = snapshot_every and loop.step % snapshot_every == 0 and loop.step < steps
+            if pictured or stops or loop.step % checkpoint_every == 0 or loop.step == steps:
+                loop.check()
+                if pictured:  # before the state: a run that is killed in it makes it again
+                    snapshot()
+                save()
+            if stops:
+                break
         if interrupted():
             raise KeyboardInterrupt
-    final = network().to("cpu")
-    if not (folder / NETWORK).exists():  # a state of all steps, whose network was taken away
-        final.save(folder / NETWORK, stored_as)
-    return Training(final, loop.step, loop.step == recipe.steps, loop.history)
+
+
+def _remove(folder: Path) -> None:
+    try:
+        for name in (FILE, PREVIOUS, NETWORK, LOG):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise from_os_error(error, f"replace the training in {folder}") from error
 
 
 class _Loop:
@@ -213,6 +294,7 @@ class _Loop:
         device: torch.device,
         precision: str,
         compile_network: bool | None,
+        init: Network | None = None,
     ) -> None:
         on_gpu = device.type != "cpu"
         if precision not in ("auto", "float32", "bfloat16"):
@@ -222,7 +304,10 @@ class _Loop:
         self.compiled = on_gpu if compile_network is None else compile_network
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(recipe.seed, "weights", 0))
-            self.model = build(config).to(device)
+            self.model = build(config)
+        if init is not None and isinstance(init.module, nn.Module):
+            self.model.load_state_dict(init.module.state_dict())
+        self.model.to(device)
         # convolutions are quicker so, on a CPU by a sixth
         self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
@@ -268,7 +353,7 @@ class _Loop:
         self.optimiser.step()
         self._average(recipe.ema_decay_at(self.step))
         self.step += 1
-        if self.step % LOGGED == 0 or self.step == recipe.steps:
+        if self.step % LOGGED == 0 or self.step in EARLY or self.step == recipe.steps:
             self._log()
 
     def check(self) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from laboratories import laboratory, shown
 from smalti import Optimal
-from smalti.analysis.draws import forward_batch
+from smalti.analysis.forward import forward_batch
 from smalti.denoisers import PSPCSquare
 from smalti.experiments.exhibits.composite import HowACompositeIsMade, _tiling
 from smalti.experiments.steps import Store, run

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import options
-from smalti.cli.command import command
+from smalti.cli.command import CHECKPOINT, command
 from smalti.cli.options import Images, Run
 from smalti.core.errors import InputError
 
@@ -64,6 +64,7 @@ def calibrate(
             help="The network to be like: a checkpoint, or one that comes with smalti. Without one, images are held out.",
             rich_help_panel=options.METHOD,
         ),
+        CHECKPOINT,
     ] = None,
     optimal: Annotated[
         bool,
@@ -238,8 +239,8 @@ def _schedule(found: Calibration, process: str) -> Table:
 
 def _write(path: Path, found: Calibration, against: str | None) -> None:
     from smalti.cli.printing import say
-    from smalti.report.calibration_plot import calibration_figure
     from smalti.report.figures import save_figure, style
+    from smalti.report.patch_plots import calibration_figure
 
     found.table().save(path / ERRORS)
     named = {None: "the clean images", "optimal": "the optimal denoiser"}.get(against, against)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import options
-from smalti.cli.command import REGULAR, command
+from smalti.cli.command import CHECKPOINT, REGULAR, command
 from smalti.cli.options import Images, Run, Subjects
 from smalti.core.errors import InputError
 
@@ -35,6 +35,7 @@ def compare(
             "held against the first.",
             rich_help_panel=options.METHOD,
         ),
+        CHECKPOINT,
     ] = None,
     denoiser: options.Denoisers = None,
     backend: options.BackendOption = None,
@@ -167,8 +168,7 @@ def _make(
     how: dict[str, Any],
 ) -> ZSet:
     """A set of z; `drawn` is (sigmas, n, seed), `how` goes to `reverse_z`."""
-    from smalti.analysis.draws import forward_batch
-    from smalti.analysis.forward import forward_z
+    from smalti.analysis.forward import forward_batch, forward_z
     from smalti.analysis.reverse import reverse_z
 
     sigmas, n, seed = drawn

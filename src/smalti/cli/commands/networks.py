@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import options
-from smalti.cli.command import command
+from smalti.cli.command import CHECKPOINT, command
 from smalti.core.text import shortened
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def networks(
     checkpoint: Annotated[
         str | None,
         typer.Argument(help="A checkpoint, or a name from the list.", show_default="list those that come with smalti"),
+        CHECKPOINT,
     ] = None,
     as_json: options.Json = False,
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import options
-from smalti.cli.command import REGULAR, Between, command
+from smalti.cli.command import CHECKPOINT, REGULAR, Between, command
 from smalti.cli.options import Images, Output
 from smalti.core.errors import InputError, InterruptedRunError, NoRoomError, from_os_error
 
@@ -46,6 +46,7 @@ def reproduce(
             show_default="for the digits those that come with smalti",
             rich_help_panel=options.METHOD,
         ),
+        CHECKPOINT,
     ] = None,
     half: Annotated[
         list[str] | None,
@@ -54,6 +55,7 @@ def reproduce(
             help="A network trained on one half of the images (train --part); given twice, for halves that have no image in common.",
             rich_help_panel=options.METHOD,
         ),
+        CHECKPOINT,
     ] = None,
     scale: Annotated[
         Scale,

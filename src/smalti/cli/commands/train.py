@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import options
-from smalti.cli.command import Between, command
+from smalti.cli.command import CHECKPOINT, Between, command
 from smalti.cli.options import Images, Run
 from smalti.core.errors import InputError, InterruptedRunError
 from smalti.core.text import printable
 
 if TYPE_CHECKING:
-    import torch
-
     from smalti.networks import Network
     from smalti.source import Source
     from smalti.training import Recipe
@@ -88,6 +86,15 @@ def train(
         typer.Option(
             "--param", help="An argument of the architecture, NAME=VALUE; repeatable.", rich_help_panel=NETWORK
         ),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="Go on from this network: its weights and its architecture (a checkpoint, or a name of `smalti networks`).",
+            show_default="a new one",
+            rich_help_panel=NETWORK,
+        ),
+        CHECKPOINT,
     ] = None,
     conditional: Annotated[
         bool, typer.Option("--conditional", help="Train on the classes.", rich_help_panel=NETWORK)
@@ -176,14 +183,15 @@ def train(
 
     from smalti.cli.parameters import parse_arguments
     from smalti.cli.printing import print_path, say
+    from smalti.cli.subjects import load_network
     from smalti.networks.architectures import ARCHITECTURES, find_preset
     from smalti.report.figures import save_figure, style
     from smalti.report.training_plots import loss_curve
     from smalti.source import Split
     from smalti.training import Recipe
     from smalti.training import train as train_network
-    from smalti.training.state import FILE
-    from smalti.training.trainer import LOG
+    from smalti.training.state import FILE, PREVIOUS
+    from smalti.training.trainer import LOG, training_device
     from smalti.training.trainer import NETWORK as WEIGHTS
 
     found = find_preset(arch, preset)
@@ -194,19 +202,24 @@ def train(
         changes=parse_arguments(found["architecture"], ARCHITECTURES[found["architecture"]], param or ()),
         split=Split(held_out=held_out, part=number, parts=parts),
     )  # fmt: skip
-    on = _device(device)
+    on = training_device(device)
+    begun = None if init is None else load_network(init)
     snapshots = range(sample_every, steps, sample_every) if sample_every else ()
     if len(snapshots) > MOST_GRIDS:
         raise InputError(f"--sample-every {sample_every} would make {len(snapshots):,} grids; give a larger number")
     grids = [_grid_name(step) for step in [*snapshots, steps]]
-    with run.folder((WEIGHTS, FILE, LOG, CURVE, *grids), others=("samples-*.png",)) as folder:
+    with run.folder((WEIGHTS, FILE, LOG, CURVE, *grids), others=("samples-*.png", PREVIOUS)) as folder:
         source = images.open()
-        _check_fits(recipe, source)
-        contents = images.content(source) | {
-            "param": dict(recipe.changes),
-            ("part", "held_out"): asdict(recipe.split),
-            "device": on.type,
-        }
+        _check_fits(recipe, source, begun)
+        contents = (
+            images.content(source)
+            | {
+                "param": dict(recipe.changes),
+                ("part", "held_out"): asdict(recipe.split),
+                "device": on.type,
+            }
+            | ({} if begun is None else {"init": begun.digest()})
+        )
         if run.start(folder, steps, contents, data=source.name, seed=seed):
             print_path(folder.path)
             return
@@ -216,6 +229,9 @@ def train(
                 recipe,
                 folder.path,
                 resume=run.resume,
+                overwrite=run.overwrite,
+                init=begun,
+                lock=folder.lock,
                 device=on,
                 precision=precision,
                 compile_network=compile_network,
@@ -255,8 +271,12 @@ def parse_part(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _check_fits(recipe: Recipe, source: Source) -> None:
+def _check_fits(recipe: Recipe, source: Source, begun: Network | None) -> None:
     """Raise InputError for an architecture that cannot be built for these images, or too many parts of them."""
+    import torch
+
+    from smalti.networks.architectures import build
+
     split = recipe.split
     if split.parts > max(1, len(source) - split.held_out):
         raise InputError(
@@ -265,7 +285,9 @@ def _check_fits(recipe: Recipe, source: Source) -> None:
         )
     split.training(source)
     try:
-        recipe.config(source.shape, source.num_classes)
+        config = recipe.config(source.shape, source.num_classes, None if begun is None else begun.config or {})
+        with torch.device("meta"):  # what fits only when it computes is said before anything is made
+            build(config)(torch.zeros(2, *source.shape), torch.ones(2))
     except InputError:
         raise
     except (ArithmeticError, AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
@@ -281,27 +303,9 @@ def _picture(folder: Path, step: int, network: Network, seed: int) -> None:
 
     labels: Any = [j % network.num_classes for j in range(PICTURED)] if network.num_classes else None
     init = initial_noise(seed, range(PICTURED), network.shape).to(network.device)
-    pictures = sample(network, PICTURED, init=init, labels=labels, keep_states=False, progress=False).images
+    pictures = sample(network, PICTURED, init=init, labels=labels, keep_states=False, progress=True).images
     save_png(grid(pictures, title=f"{printable(network.name)}, step {step}, seed {seed}"), folder / _grid_name(step))
 
 
 def _grid_name(step: int) -> str:
     return f"samples-{step:07d}.png"
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-        if device.type == "cpu" and device.index not in (None, 0):
-            raise RuntimeError("the CPU is one device")
-        if device.type == "meta":
-            raise RuntimeError("meta computes nothing")
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise InputError(f"there is no device {name!r} here ({reason}); use --device cpu") from None
-    return device

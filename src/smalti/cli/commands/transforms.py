@@ -13,8 +13,7 @@ from smalti.cli.options import Images, Run, Subjects
 from smalti.core.errors import InputError
 
 if TYPE_CHECKING:
-    from smalti.analysis.transformations import Box
-    from smalti.analysis.transforms import TransformResult
+    from smalti.analysis.transforms import Box, TransformResult
     from smalti.core.table import Table
 
 __all__ = ["transforms"]
@@ -78,7 +77,7 @@ def transforms(
 
     import smalti.analysis.transforms as analysis
     from smalti.analysis.identity import identity_of
-    from smalti.analysis.transformations import TRANSFORMATIONS, box_of, shift_of
+    from smalti.analysis.transforms import TRANSFORMATIONS, box_of, shift_of
     from smalti.cli.inputs import load_z
     from smalti.cli.printing import print_path, print_table
     from smalti.cli.runs import long_run
@@ -118,7 +117,7 @@ def transforms(
 
 def _box(text: str | None) -> Box | None:
     """ "8,8,16,16" (top, left, height, width) as a Box."""
-    from smalti.analysis.transformations import Box
+    from smalti.analysis.transforms import Box
 
     if text is None:
         return None

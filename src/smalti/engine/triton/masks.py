@@ -54,7 +54,7 @@ def _logits(
     return tl.where((n < last)[:, None], prior[:, None] - scale * sums, LEAST)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count", "size", "kind_count"])
 def _normalisers(
     images, indices, priors, kinds, admitted, z, scales, masks, highest_, mass_, count, size, kind_count,
     C: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, K: tl.constexpr, CHANNELS: tl.constexpr,
@@ -88,7 +88,7 @@ def _normalisers(
     tl.store(mass_ + out, tl.sum(mass * tl.exp2(highest - top[None, :]), 0), mask=k < K)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["start", "count", "size", "kind_count"])
 def _weights(
     images, indices, priors, kinds, admitted, z, scales, masks, references_, corrections, out, start, count, size, kind_count,
     C: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, K: tl.constexpr, CHANNELS: tl.constexpr,
@@ -146,7 +146,7 @@ def _weights(
             tl.store(out + place, tl.sum(totals[c], 0), mask=k < K)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["start", "count", "size", "kind"])
 def _spread(
     images, indices, kinds, weights, replies, out, start, count, size, kind,
     C: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, K: tl.constexpr, CHANNELS: tl.constexpr,

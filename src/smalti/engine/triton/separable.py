@@ -30,6 +30,7 @@ __all__ = ["Separable", "normalisers", "numerator"]
 LEAST = tl.constexpr(LOWEST)
 DIGITS, BITS = tl.constexpr(4), tl.constexpr(10)
 ROWS = 64  # of a tile
+SIZES = ["count", "size", "kind_count", "kind_size", "ACROSS", "DOWN"]  # one compiled kernel serves all of them
 
 
 @triton.jit
@@ -87,10 +88,10 @@ def _logits(
     return prior[:, None] - scale * sums
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _normalisers(
-    images, indices, priors, kinds, admitted, z, scales, across_, down_, highest_, mass_, count, size, kind_count, kind_size,
-    C: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ACROSS: tl.constexpr, DOWN: tl.constexpr,
+    images, indices, priors, kinds, admitted, z, scales, across_, down_, highest_, mass_, count, size, kind_count, kind_size, ACROSS, DOWN,
+    C: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
     H: tl.constexpr, W: tl.constexpr, E: tl.constexpr, A: tl.constexpr, GROUP: tl.constexpr,
     OFFSET: tl.constexpr, MOVED: tl.constexpr, ADMITS: tl.constexpr, RELATIVE: tl.constexpr, REAL: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -138,11 +139,11 @@ def _normalisers(
     tl.store(mass_ + out, tl.sum(shrunk, 0), mask=real)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _numerator(
     images, indices, priors, kinds, admitted, z, scales, across_, down_, reply_across_, reply_down_, references_, corrections,
-    out_, count, size, kind_count, kind_size,
-    C: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ACROSS: tl.constexpr, DOWN: tl.constexpr,
+    out_, count, size, kind_count, kind_size, ACROSS, DOWN,
+    C: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
     H: tl.constexpr, W: tl.constexpr, E: tl.constexpr, A: tl.constexpr, GROUP: tl.constexpr,
     OFFSET: tl.constexpr, MOVED: tl.constexpr, ADMITS: tl.constexpr, RELATIVE: tl.constexpr, PIXELS: tl.constexpr,
     REAL: tl.constexpr, PRECISION: tl.constexpr,
@@ -238,14 +239,25 @@ class Separable:
     def __len__(self) -> int:
         return self.down_count * self.across_count
 
+    def counts(self) -> tuple[int, int]:
+        """E and A, of windows."""
+        return self.across_count, self.down_count
+
     def sums(self, d: torch.Tensor) -> torch.Tensor:
         """Window sums of (B, H, W) float64: (B, K)."""
         return (self.factors[0] @ d @ self.factors[1].T).flatten(1)
 
     def sizes(self) -> dict[str, int]:
-        """Of images, windows and tiles, as the kernels name them."""
-        named = {"HEIGHT": self.height, "WIDTH": self.width, "ACROSS": self.across_count, "DOWN": self.down_count}
-        return {**named, "H": self.H, "W": self.W, "E": self.E, "A": self.A, "GROUP": self.group}
+        """Of images and tiles, as the kernels name them."""
+        return {
+            "HEIGHT": self.height,
+            "WIDTH": self.width,
+            "H": self.H,
+            "W": self.W,
+            "E": self.E,
+            "A": self.A,
+            "GROUP": self.group,
+        }
 
     def warps(self, real: torch.dtype) -> int:
         """By the registers that a tile takes."""
@@ -281,7 +293,8 @@ def normalisers(
     highest, mass = z.new_empty(shape, dtype=real), z.new_empty(shape, dtype=torch.float32)
     _normalisers[len(z), parts.count, kinds.count](
         *_arguments(elements, z, scales, relative, real), windows.across, windows.down, highest, mass,
-        len(elements), parts.size, len(elements.kinds), kinds.size, **_constants(windows, elements, z, relative, real, precision),
+        len(elements), parts.size, len(elements.kinds), kinds.size, *windows.counts(),
+        **_constants(windows, elements, z, relative, real, precision),
     )  # fmt: skip
     return merged(highest, mass)
 
@@ -297,7 +310,7 @@ def numerator(
     out = z.new_empty((parts.count * kinds.count, *z.shape), dtype=torch.float32)
     _numerator[len(z), parts.count, kinds.count](
         *_arguments(elements, z, scales, relative, real), windows.across, windows.down, windows.reply_across,
-        windows.reply_down, reference, correction, out, len(elements), parts.size, len(elements.kinds), kinds.size,
+        windows.reply_down, reference, correction, out, len(elements), parts.size, len(elements.kinds), kinds.size, *windows.counts(),
         **_constants(windows, elements, z, relative, real, precision), PIXELS=windows.pixels,
     )  # fmt: skip
     return out.sum(0, dtype=torch.float64) / elements.unit

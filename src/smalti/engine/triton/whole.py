@@ -40,7 +40,7 @@ def _entries(
     return tl.where(inside, v, 0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def _direct(
     images, indices, priors, kinds, z, scales, out, count,
     C: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, OFFSET: tl.constexpr, MOVED: tl.constexpr, REAL: tl.constexpr,
@@ -60,7 +60,7 @@ def _direct(
     tl.store(out + (b * tl.num_programs(2) + kind).to(tl.int64) * count + n, value, mask=n < count)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count", "batch"])
 def _relative(
     images, indices, priors, kinds, z, scales, out, count, batch,
     C: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, OFFSET: tl.constexpr, MOVED: tl.constexpr, PRECISION: tl.constexpr,
@@ -92,7 +92,7 @@ def _relative(
     tl.store(out + place, value, mask=(n < count)[:, None] & (b < batch)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count", "size", "batch", "kind_count"])
 def _numerator(
     images, indices, kinds, values, references_, corrections, out, count, size, batch, kind_count,
     C: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, OFFSET: tl.constexpr, MOVED: tl.constexpr, REAL: tl.constexpr,

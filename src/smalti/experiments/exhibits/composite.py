@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 
-from smalti.analysis.draws import forward_batch
+from smalti.analysis.forward import forward_batch
 from smalti.analysis.identity import source_identity
 from smalti.analysis.pixels import centre_and_edge
 from smalti.core.table import Table
 from smalti.denoisers import PSPCFlex, PSPCSquare
 from smalti.engine.windows import Crops
+from smalti.experiments.captions import label_of, runs, significant
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.steps import Arrays, Results, Step, Work
-from smalti.experiments.wording import label_of, runs, significant
 from smalti.report.composite_figure import CompositeParts, composite_figure, masks_figure
-from smalti.report.grids import broken
+from smalti.report.image_grid import broken
 from smalti.report.pixels import shown_noisy
 
 if TYPE_CHECKING:

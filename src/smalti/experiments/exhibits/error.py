@@ -17,12 +17,11 @@ import torch
 from smalti.analysis.errors import Deviations, deviations, error_sigmas, example_outputs
 from smalti.analysis.identity import source_identity
 from smalti.core.table import Table
-from smalti.experiments.budget import count_within, seconds_each
+from smalti.experiments.captions import BANDS, listed, runs, significant, with_interval
+from smalti.experiments.costs import count_within
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.laboratory import Laboratory
-from smalti.experiments.readings import with_interval
 from smalti.experiments.steps import Arrays, Results, Step, Work
-from smalti.experiments.wording import BANDS, listed, runs, significant
 from smalti.report.curves import agreement_figure, error_figure
 from smalti.report.image_grid import image_grid
 from smalti.report.pictures import NOISY_NOTE
@@ -75,7 +74,7 @@ class ErrorToOptimal(Exhibit):
 
 def _deviations_step(lab: Laboratory, seconds: float) -> Step:
     sigmas = error_sigmas(lab.scale.error_levels, LOW, HIGH)
-    each = seconds_each(lab, ["optimal", *lab.networks]) * len(sigmas)
+    each = lab.seconds_each(["optimal", *lab.networks]) * len(sigmas)
     n = count_within(seconds, each, lab.scale.z, lab.scale.least)
 
     def compute(work: Work) -> Arrays:
@@ -102,7 +101,7 @@ def _others_steps(lab: Laboratory, most: int) -> list[Step]:
 
 def _others_step(lab: Laboratory, name: str, most: int) -> Step | None:
     sigmas, seconds = error_sigmas(lab.scale.error_levels, LOW, HIGH), OTHERS_SHARE * lab.seconds
-    each = seconds_each(lab, ["optimal", *lab.networks, name]) * len(sigmas)
+    each = lab.seconds_each(["optimal", *lab.networks, name]) * len(sigmas)
     n = count_within(seconds, each, min(most, OTHERS_MOST), min(lab.scale.least, most))
     if n * each > 2 * seconds:
         return None
@@ -145,7 +144,7 @@ def _examples_step(lab: Laboratory) -> Step:
         found = example_outputs(lab.networks, lab.source, EXAMPLES, lab.seed)
         return {name: images.numpy() for name, images in found.items()}
 
-    each = seconds_each(lab, ["optimal", *lab.networks])
+    each = lab.seconds_each(["optimal", *lab.networks])
     parameters = {**_identities(lab), "sigmas": list(EXAMPLES), "seed": lab.seed}
     return Step("w2/examples", compute, parameters, seconds=len(EXAMPLES) * each)
 

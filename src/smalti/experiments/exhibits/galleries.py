@@ -15,13 +15,11 @@ from smalti.analysis.subjects import evaluate
 from smalti.core.denoiser import Denoiser
 from smalti.core.schedule import nearest_level
 from smalti.core.table import Table
-from smalti.experiments.budget import seconds_each
+from smalti.experiments.captions import level, listed, significant
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.laboratory import Laboratory
-from smalti.experiments.readings import level
+from smalti.experiments.shared_steps import reverse_step
 from smalti.experiments.steps import Arrays, Results, Step, Work
-from smalti.experiments.wording import listed, significant
-from smalti.experiments.z_steps import reverse_step
 from smalti.metrics import mse
 from smalti.report.image_grid import image_grid
 from smalti.report.pictures import NOISY_NOTE
@@ -87,7 +85,7 @@ def _step(lab: Laboratory, name: str, subject: Denoiser, z: Step) -> Step:
             work.advance(1 / len(levels))
         return {"z": states.numpy(), "outputs": np.stack(outputs)}
 
-    seconds = seconds_each(lab, [name]) * len(levels) * rows
+    seconds = lab.seconds_each([name]) * len(levels) * rows
     return Step(
         _name(name),
         compute,

@@ -27,23 +27,21 @@ import torch
 
 from smalti.analysis.forward import forward_z
 from smalti.analysis.identity import identity_of, source_identity
-from smalti.analysis.intervals import TELLING, Bootstrap
-from smalti.analysis.shares import share_interval
+from smalti.analysis.intervals import TELLING, Bootstrap, share_interval
 from smalti.analysis.subjects import evaluate
 from smalti.core.denoiser import Denoiser
 from smalti.core.pieces import Batch
 from smalti.core.table import Table
 from smalti.denoisers import Optimal
 from smalti.engine.neighbours import nearest
-from smalti.experiments.counts import share_out
+from smalti.experiments.captions import BANDS, significant
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
-from smalti.experiments.samples import sample_counts, sample_step
+from smalti.experiments.shared_steps import sample_counts, sample_step
 from smalti.experiments.steps import Arrays, Results, Step, Work
-from smalti.experiments.wording import BANDS, significant
 from smalti.metrics import distance_ratio
 from smalti.report.figures import Look, colour_of
-from smalti.report.generalisation_figure import agreement_figure, ratios_figure
-from smalti.report.grids import grid_figure
+from smalti.report.image_grid import grid_figure
+from smalti.report.sample_figures import agreement_figure, ratios_figure
 from smalti.source import Source
 
 if TYPE_CHECKING:
@@ -90,13 +88,13 @@ class Generalisation(Exhibit):
     def count(self, lab: Laboratory) -> int:
         """z at each level."""
         names = [*_halves(lab), "optimal"]
-        found = share_out(lab, names, (1 - SAMPLING) * self.share * lab.seconds, min(MOST, lab.scale.z))
+        found = lab.share_out(names, (1 - SAMPLING) * self.share * lab.seconds, min(MOST, lab.scale.z))
         return max(lab.scale.least, min(found.values()))
 
     def samples(self, lab: Laboratory) -> int:
         """Samples of each denoiser and network of a half."""
         names = [*_halves(lab), "optimal"]
-        found = share_out(lab, names, SAMPLING * self.share * lab.seconds, lab.scale.samples)
+        found = lab.share_out(names, SAMPLING * self.share * lab.seconds, lab.scale.samples)
         return max(lab.scale.least, min(found.values()))
 
     def show(self, lab: Laboratory, results: Results) -> Shown:

@@ -18,7 +18,7 @@ import torch
 
 from smalti.analysis.calibration import calibrate
 from smalti.analysis.candidates import default_candidates
-from smalti.analysis.draws import forward_batch
+from smalti.analysis.forward import forward_batch
 from smalti.analysis.identity import source_identity
 from smalti.analysis.intervals import TELLING, Bootstrap
 from smalti.analysis.patch_errors import sample_patches
@@ -28,12 +28,11 @@ from smalti.core.denoiser import Denoiser
 from smalti.core.schedule import edm_sigmas, nearest_level
 from smalti.core.table import Table
 from smalti.denoisers.pspc import PSPCSquare, table_1_patch_sizes
-from smalti.experiments.budget import count_within
+from smalti.experiments.captions import BANDS, level, runs, with_interval
+from smalti.experiments.costs import count_within
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.laboratory import Laboratory
-from smalti.experiments.readings import level, with_interval
 from smalti.experiments.steps import Arrays, Results, Step, Work
-from smalti.experiments.wording import BANDS, runs
 from smalti.report.patch_plots import patch_errors_figure, sides_chosen_figure
 
 __all__ = ["PatchErrors"]

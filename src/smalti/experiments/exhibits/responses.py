@@ -20,16 +20,14 @@ import torch
 
 from smalti.analysis.identity import source_identity
 from smalti.analysis.intervals import TELLING
-from smalti.analysis.transformations import TRANSFORMATIONS, box_of, shift_of
-from smalti.analysis.transforms import TransformResult, transforms
+from smalti.analysis.transforms import TRANSFORMATIONS, TransformResult, box_of, shift_of, transforms
 from smalti.core.denoiser import Denoiser
 from smalti.core.table import Table
-from smalti.experiments.budget import count_within, seconds_each
+from smalti.experiments.captions import level, significant, with_interval
+from smalti.experiments.costs import count_within
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.laboratory import Laboratory
-from smalti.experiments.readings import level, with_interval
 from smalti.experiments.steps import Arrays, Results, Step, Work
-from smalti.experiments.wording import significant
 from smalti.report.transform_figure import distances_figure, outputs_figure
 
 __all__ = ["Responses"]
@@ -61,7 +59,7 @@ class Responses(Exhibit):
 
     def steps(self, lab: Laboratory) -> tuple[Step, ...]:
         subjects, sigmas = _subjects(lab), _sigmas(lab)
-        each = len(TRANSFORMATIONS) * len(sigmas) * seconds_each(lab, subjects)
+        each = len(TRANSFORMATIONS) * len(sigmas) * lab.seconds_each(subjects)
         n = count_within(self.share * lab.seconds, each, min(lab.scale.z, MOST), lab.scale.least)
         return tuple(_step(lab, name, subject, sigma, n) for sigma in sigmas for name, subject in subjects.items())
 
@@ -96,7 +94,7 @@ def _name(sigma: float, subject: str) -> str:
 
 
 def _step(lab: Laboratory, name: str, subject: Denoiser, sigma: float, n: int) -> Step:
-    seconds = n * len(TRANSFORMATIONS) * seconds_each(lab, [name])
+    seconds = n * len(TRANSFORMATIONS) * lab.seconds_each([name])
     resamples = lab.scale.resamples
 
     def compute(work: Work) -> Arrays:

@@ -14,23 +14,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from smalti.analysis.heatmaps import NOTHING, SHARES, Sensitivity
+from smalti.analysis.heatmaps import NOTHING, SHARES, Sensitivity, rings, sides_of
 from smalti.analysis.identity import source_identity
 from smalti.analysis.intervals import TELLING, Bootstrap
 from smalti.analysis.pixels import centre_and_edge, choose_pixels
 from smalti.analysis.sensitivity import sensitivity
-from smalti.analysis.squares import rings, sides_of
 from smalti.core.denoiser import Denoiser
 from smalti.core.schedule import nearest_level
 from smalti.core.table import Table
-from smalti.experiments.budget import count_within, seconds_each
+from smalti.experiments.captions import level, listed, significant, with_interval
+from smalti.experiments.costs import count_within
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.laboratory import Laboratory
-from smalti.experiments.readings import level, with_interval
 from smalti.experiments.steps import Arrays, Results, Step, Work
-from smalti.experiments.wording import listed, significant
-from smalti.report.heatmap_grid import heatmap_grid
-from smalti.report.sides_plot import sides_figure
+from smalti.report.sensitivity_plots import heatmap_grid, sides_figure
 
 __all__ = ["SensitiveArea"]
 
@@ -117,7 +114,7 @@ def _plan(lab: Laboratory, seconds: float) -> list[tuple[str, Denoiser, torch.Te
         each = CLOSED_FORM[name] * covariance
         n = count_within(share, each, most, 0) if each else most
         if n >= min(lab.scale.least, most):
-            plan.append((name, lab.denoisers[name], pixels, n, n * each or seconds_each(lab, ["optimal"])))
+            plan.append((name, lab.denoisers[name], pixels, n, n * each or lab.seconds_each(["optimal"])))
     return plan
 
 

@@ -2,9 +2,9 @@
 
 Measures, each of corresponding samples (sample j of a, sample j of b), averaged over samples:
     pixel-cosine   cosine of the images less the mean training image
-    ssim           `smalti.analysis.ssim`
-    patch-cosine   cosine of `smalti.analysis.patch_features`, fitted on the training images
-    sscd           cosine of SSCD descriptors, where its TorchScript file is given (`smalti.analysis.sscd`), as published
+    ssim           `smalti.metrics`
+    patch-cosine   cosine of `smalti.analysis.descriptors`, fitted on the training images
+    sscd           cosine of SSCD descriptors, where its TorchScript file is given (`smalti.analysis.descriptors`), as published
 
 Tables
     a9-similarity   measure, a, b (each pair once, a before b in the order denoisers, then networks), n, similarity with _low, _high,
@@ -24,19 +24,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
+from smalti.analysis.descriptors import SMALL_EDGE, SSCD, PatchFeatures
 from smalti.analysis.identity import source_identity
 from smalti.analysis.intervals import Bootstrap
-from smalti.analysis.patch_features import PatchFeatures
-from smalti.analysis.sscd import SMALL_EDGE, SSCD
-from smalti.analysis.ssim import ssim
 from smalti.core.table import Table
+from smalti.experiments.captions import label_of, listed
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
-from smalti.experiments.samples import sample_counts, sample_notes, sample_step
+from smalti.experiments.shared_steps import sample_counts, sample_notes, sample_step
 from smalti.experiments.steps import Arrays, Results, Step, Work
-from smalti.experiments.wording import label_of, listed
-from smalti.metrics import cosine
-from smalti.report.grids import grid_figure
-from smalti.report.similarity_matrix import matrix_figure
+from smalti.metrics import cosine, ssim
+from smalti.report.image_grid import grid_figure
+from smalti.report.sample_figures import matrix_figure
 
 if TYPE_CHECKING:
     from smalti.experiments.laboratory import Laboratory

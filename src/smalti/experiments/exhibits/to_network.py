@@ -23,12 +23,11 @@ from smalti.analysis.subjects import evaluate
 from smalti.core.denoiser import Denoiser
 from smalti.core.pieces import Batch
 from smalti.core.table import Table
-from smalti.experiments.counts import share_out
+from smalti.experiments.captions import BANDS, label_of, labels_of, listed, significant
+from smalti.experiments.evidence import SHARE, relevance_floor
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
-from smalti.experiments.relevance import SHARE, relevance_floor
+from smalti.experiments.shared_steps import forward_step, reverse_count, reverse_step
 from smalti.experiments.steps import Arrays, Results, Step, Work
-from smalti.experiments.wording import BANDS, label_of, labels_of, listed, significant
-from smalti.experiments.z_steps import forward_step, reverse_count, reverse_step
 from smalti.report.levels import VERDICTS, fraction_figure, mse_figure, verdict_figure, verdict_of
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ class DistanceToNetwork(Exhibit):
         found = {}
         for process in PROCESSES:
             most = lab.scale.z if process == "forward" else reverse_count(lab)
-            counts = share_out(lab, names, self.share * lab.seconds / len(PROCESSES), most, WEIGHTS)
+            counts = lab.share_out(names, self.share * lab.seconds / len(PROCESSES), most, WEIGHTS)
             found[process] = counts | {"optimal": max(counts.values())}
         return found
 

@@ -16,12 +16,12 @@ import torch
 
 from smalti.analysis.intervals import TELLING, Bootstrap
 from smalti.core.table import Table
+from smalti.experiments.captions import label_of, labels_of, listed, significant
 from smalti.experiments.exhibit import Exhibit, Picture, Shown
-from smalti.experiments.samples import sample_counts, sample_notes, sample_step
+from smalti.experiments.shared_steps import sample_counts, sample_notes, sample_step
 from smalti.experiments.steps import Results, Step
-from smalti.experiments.wording import label_of, labels_of, listed, significant
-from smalti.report.grids import grid_figure
-from smalti.report.trajectory_curves import distances_over_steps
+from smalti.report.image_grid import grid_figure
+from smalti.report.sample_figures import distances_over_steps
 
 if TYPE_CHECKING:
     from smalti.experiments.laboratory import Laboratory

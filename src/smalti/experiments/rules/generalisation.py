@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from smalti.experiments.evidence import NotTested, Part, Row, Setting, Tables, beyond, judge, rows_of, times, within
-from smalti.experiments.relevance import floor_of
+from smalti.experiments.evidence import (
+    NotTested,
+    Part,
+    Row,
+    Setting,
+    Tables,
+    beyond,
+    floor_of,
+    judge,
+    rows_of,
+    times,
+    within,
+)
 from smalti.experiments.rules.reading import MIDDLE, OPTIMAL, curve, reading_of
 
 __all__ = ["halves_agree", "optimal_copies"]

@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from smalti.experiments.evidence import LEAST, NOT_TESTED, NotTested, Part, Reading, Row, Setting, Tables, interval
-from smalti.experiments.relevance import relevance_floor
+from smalti.experiments.evidence import (
+    LEAST,
+    NOT_TESTED,
+    NotTested,
+    Part,
+    Reading,
+    Row,
+    Setting,
+    Tables,
+    interval,
+    relevance_floor,
+)
 
 __all__ = [
     "CFDM",

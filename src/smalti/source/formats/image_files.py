@@ -41,7 +41,7 @@ def open_image_zip(request: Request) -> Stored:
             built = _build(tree, request, store)
             return replace(built, skipped=(*other_files(tree), *built.skipped))
 
-    return _cached(request, "zip", request.path.stem, zip_identity(request.path), build)
+    return _cached(request, "zip", request.name(request.path.suffix), zip_identity(request.path), build)
 
 
 def _build(tree: Tree, request: Request, store: Store) -> Built:

@@ -40,7 +40,7 @@ def open_matlab(request: Request) -> Stored:
         return _build(path, request, store)
 
     options = {"layout": request.layout, "split": request.split, "reader": "matlab"}
-    return cached(request, "matlab", request.path.stem, RULE, file_identity(path), options, build)
+    return cached(request, "matlab", request.name(request.path.suffix), RULE, file_identity(path), options, build)
 
 
 def _build(path: Path, request: Request, store: Store) -> Built:

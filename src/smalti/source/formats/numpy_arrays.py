@@ -54,13 +54,13 @@ def open_npy(request: Request) -> Stored:
     native = header.dtype in (np.dtype(np.uint8), np.dtype(np.float32))
     if native and images.flags.c_contiguous and resolution in (None, images.shape[2:]):
         check_finite(images)
-        return Stored(images, None, None, (), path.stem, Origin(str(path), "npy", RULE))
+        return Stored(images, None, None, (), request.name(path.suffix), Origin(str(path), "npy", RULE))
 
     def build(store: Store) -> Built:
         return Built(fill(rows_of(images), store, resolution, request.show), None, None, ())
 
     options = {"layout": layout}
-    return cached(request, "npy", path.stem, CONVERTED, file_identity(path), options, build)
+    return cached(request, "npy", request.name(path.suffix), CONVERTED, file_identity(path), options, build)
 
 
 def open_npz(request: Request) -> Stored:
@@ -77,7 +77,9 @@ def open_npz(request: Request) -> Stored:
             return _build_npz(archive, request, store)
 
     options = {"layout": request.layout, "split": request.split}
-    return cached(request, "npz", path.stem, CONVERTED, zip_identity(path) | {"kind": "npz"}, options, build)
+    return cached(
+        request, "npz", request.name(path.suffix), CONVERTED, zip_identity(path) | {"kind": "npz"}, options, build
+    )
 
 
 def _build_npz(archive: zipfile.ZipFile, request: Request, store: Store) -> Built:

@@ -6,7 +6,7 @@
 
 torch's `weights_only=True` reads the same files, yet it allocates what a file claims, checks no checksum, and has had errors
 that executed code (CVE-2025-32434). So storages are found here, as slices of the bytes at hand: nothing is allocated
-because a file says so. `smalti.networks.torch_files` lets torch read a file only after it was read here without complaint.
+because a file says so. A reader lets torch read a file only after it was read here without complaint.
 
 A pickled tensor is a call: rebuild(storage, offset, size, stride, ...). torch itself trusts these numbers far enough to have
 had memory errors from them; here, what lies outside its storage, and what would be larger than it, is refused first.

@@ -8,8 +8,8 @@ import torch
 
 from laboratories import laboratory
 from smalti.core.pieces import Pieces
-from smalti.experiments import samples
-from smalti.experiments.samples import sample_counts, sample_notes, sample_step
+from smalti.experiments import shared_steps
+from smalti.experiments.shared_steps import sample_counts, sample_notes, sample_step
 from smalti.experiments.steps import Work
 from smalti.sampling import initial_noise, sample
 from stand_ins import Counts
@@ -31,8 +31,8 @@ def test_they_are_those_of_the_sampler_and_end_in_the_images():
 
 
 def test_few_samples_are_the_first_of_many_and_states_are_kept_of_some(monkeypatch):
-    monkeypatch.setattr(samples, "BATCH", 2)
-    monkeypatch.setattr(samples, "FOLLOWED", 3)
+    monkeypatch.setattr(shared_steps, "TOGETHER", 2)
+    monkeypatch.setattr(shared_steps, "FOLLOWED", 3)
     lab = laboratory()
     few, many = (computed(sample_step(lab, "optimal", n)) for n in (2, 5))
     assert np.allclose(many["images"][:2], few["images"], atol=1e-6)
@@ -41,7 +41,7 @@ def test_few_samples_are_the_first_of_many_and_states_are_kept_of_some(monkeypat
 
 
 def test_a_killed_step_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(samples, "BATCH", 2)
+    monkeypatch.setattr(shared_steps, "TOGETHER", 2)
     lab = laboratory()
     levels = len(lab.sigmas)
     counted = Counts(lab.denoisers["optimal"], stop=levels + 2)

@@ -1,17 +1,17 @@
-"""Words for captions: names as legends show them, lists, numbers."""
+"""Words for captions: names as legends show them, lists, numbers, what is read from a row of a table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from smalti.analysis.intervals import TELLING
 
 if TYPE_CHECKING:
     from smalti.experiments.laboratory import Laboratory
 
-__all__ = ["BANDS", "label_of", "labels_of", "listed", "runs", "significant"]
-
+__all__ = ["BANDS", "label_of", "labels_of", "level", "listed", "runs", "significant", "with_interval"]
 
 BANDS = f"bands are 95 % bootstrap intervals over z (none for n < {TELLING})"
 
@@ -67,3 +67,17 @@ def _stretch(every: Sequence[float], first: int, last: int) -> str:
     if first == last:
         return low
     return f"up to {high}" if first == 0 else f"from {low} on" if last == len(every) - 1 else f"{low} to {high}"
+
+
+def level(sigma: float) -> str:
+    """ "sigma 1.9"."""
+    return f"sigma {significant(sigma)}"
+
+
+def with_interval(row: Mapping[str, Any], column: str) -> str:
+    """ "0.075 [0.07, 0.08]" from the columns that `Interval.named` gives; the value alone where the interval is not known."""
+    value, low, high = (row[f"{column}{end}"] for end in ("", "_low", "_high"))
+    if not math.isfinite(value):
+        return "undefined"
+    known = math.isfinite(low) and math.isfinite(high)
+    return f"{significant(value)} [{significant(low)}, {significant(high)}]" if known else significant(value)
