@@ -1,7 +1,7 @@
 """Which denoiser `smalti.generate` uses by default: chosen by measurement on faces (docs: Generation).
 
-Windows are centred on every pixel, and reply with the middle of what they look at: a posterior that looks far agrees with its neighbours, and
-one that replies with little is averaged with few of them, which keeps images sharp. Sides, as shares of the short side of a scale:
+Windows are centred on every pixel, and reply with the middle of what they look at: a posterior that looks far agrees with its
+neighbours, and one that replies with little is averaged with few of them, which keeps images sharp. Sides by the short side of a scale:
 
     short side    8    16    32    64
     looks at      5     7    11    15
