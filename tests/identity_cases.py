@@ -108,7 +108,7 @@ CASES: dict[str, tuple[list[str], dict[str, list[str]]]] = {
     "train": (
         [*DATA],
         {
-            **ONE, **RUN,
+            **ONE, **RUN, "resolution": ["--resolution", "16"],
             "held_out": ["--held-out", "5"], "part": ["--part", "1/2"], "arch": ["--arch", "dit"],
             "preset": ["--preset", "tiny"], "param": ["--param", "model_channels=32"], "conditional": ["--conditional"],
             "label_dropout": ["--label-dropout", "0.2"], "dropout": ["--dropout", "0.3"], "steps": ["--steps", "20"],

@@ -174,6 +174,24 @@ def test_the_suite_notices(fault, property_name, digits):
         smalti.check_denoiser(_Broken(digits, fault))
 
 
+@pytest.mark.parametrize("factor", [0.99, 1.01, 1.3])
+def test_a_wrong_sigma_is_called_so(factor, digits):
+    class Off(smalti.LocalScore):
+        def denoise(self, z, sigma, labels):
+            return super().denoise(z, sigma * factor, labels)
+
+    results = {r.name: r for r in smalti.check_denoiser(Off(digits), fail=False)}
+    failed = {name: r.detail for name, r in results.items() if r.status == "failed"}
+    assert "sigma looks wrong" in failed["answers_for_its_sigma"]
+    assert f"{factor} times as much" in failed["answers_for_its_sigma"]
+    assert "parts_merge_to_the_whole" not in failed
+
+
+def test_an_answer_that_is_not_its_collections(digits):
+    with pytest.raises(CheckFailure, match="answers_for_its_sigma: the answer is not the composite of its collection"):
+        smalti.check_denoiser(_Broken(digits, "range"))
+
+
 def test_an_opt_out_that_is_not_needed_is_reported(digits):
     class Modest(smalti.Optimal):
         opt_outs = {"stays_in_range": "it might leave it"}

@@ -11,9 +11,9 @@ from PIL import Image
 
 import smalti
 from smalti.core.noise import standard_normal
+from smalti.core.pixels import shown_noisy
 from smalti.report.figures import save_figure, style
 from smalti.report.pictures import NOISY_NOTE, labelled_grid, save_png, sigma_caption
-from smalti.report.pixels import shown_noisy
 
 HERE = Path(__file__).parent
 IMAGE, SIGMA, SEED = 5, 0.585, 1

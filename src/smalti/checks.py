@@ -14,8 +14,10 @@ import numpy as np
 import torch
 
 from smalti.core.denoiser import Denoiser
+from smalti.core.errors import InputError
 from smalti.core.noise import standard_normal
 from smalti.core.schedule import edm_sigmas
+from smalti.core.validation import shown
 from smalti.engine import PosteriorMeanCollection, SamePlace
 from smalti.engine.backend import backend_refuses
 from smalti.engine.elements import Block, blocks
@@ -73,8 +75,11 @@ def check_denoiser(
         One result per property.
 
     Raises:
+        InputError: no denoiser.
         CheckFailure: a property fails, or holds although the denoiser opts out of it.
     """
+    if not callable(denoiser) or isinstance(denoiser, type) or getattr(denoiser, "shape", None) is None:
+        raise InputError(f"a denoiser is needed, called as denoiser(z, sigma) and with .shape, not {shown(denoiser)}")
     subject = Subject(denoiser, seed)
     opt_outs = dict(getattr(denoiser, "opt_outs", {}))
     results = [_run(name, function, subject, opt_outs, verify_opt_outs) for name, function in CHECKS.items()]
@@ -271,6 +276,29 @@ def duplicated_source_changes_nothing(subject: Subject) -> None:
 
 
 @check
+def answers_for_its_sigma(subject: Subject) -> None:
+    """The answer is the composite of its collection, at the sigma that was asked for."""
+    for sigma in subject.levels():
+        z, collection = subject.z(sigma), subject.collection(sigma)
+        out = subject.denoiser(z, sigma).double()
+
+        def error(factor: float, z=z, collection=collection, sigma=sigma, out=out) -> float:  # type: ignore[no-untyped-def]
+            return float((collection(z, sigma * factor) - out).abs().max())
+
+        here = error(1.0)
+        if here <= EXACT:
+            continue
+        factor = min((2 ** (k / 8) for k in range(-24, 25)), key=error)
+        for width in (0.1, 0.01, 0.001):
+            factor = min((factor * (1 + width * k / 10) for k in range(-10, 11)), key=error)
+        assert error(factor) > here / 10, (
+            f"sigma looks wrong: asked for sigma {sigma:g}, it answers for sigma {sigma * factor:.4g}, "
+            f"{factor:.4g} times as much"
+        )
+        raise AssertionError(f"the answer is not the composite of its collection at sigma {sigma:g}: off by {here:.2g}")
+
+
+@check
 def parts_merge_to_the_whole(subject: Subject) -> None:
     """Normalisers of parts merge by log-add-exp, numerators by addition, into what the whole source gives."""
     count = len(subject.source)
@@ -283,7 +311,7 @@ def parts_merge_to_the_whole(subject: Subject) -> None:
         merged = torch.logaddexp(normalisers[0], normalisers[1])
         numerator = sum(collection.numerator(z, sigma, merged, images=part) for part in parts)
         assert isinstance(numerator, torch.Tensor)
-        whole = subject.denoiser(z, sigma)
+        whole = collection(z, sigma)
         _close(whole, collection.divide(numerator), EXACT, f"merged parts at sigma {sigma:g}")
 
 

@@ -101,6 +101,7 @@ def test_runner_ups_are_said(capsys, tmp_path):
         ("--denoiser", "pspc-flex", "--candidates", "0.3,1", "--optimal"),
         ("--denoiser", "local-score", "--error", "patch", "--labelled", "--held-out", 10),
         ("--denoiser", "equivariant-local-score", "--param", "borders=aware", "--candidates", "3,5", "--optimal"),
+        ("--denoiser", "equivariant-local-score:borders=aware", "--candidates", "3", "--optimal"),
         ("--denoiser", "gaussian-window", "--param", "response=window", "--crops", 5, "--optimal"),
         ("--denoiser", "closed-form-diffusion", "--param", "samples=2", "--candidates", "0,0.1"),
     ],
@@ -109,7 +110,7 @@ def test_every_kind_and_its_schedule_elsewhere(capsys, tmp_path, options):
     out = tmp_path / "o"
     code, _, _ = run(capsys, "calibrate", *DATA, *options, "--levels", 2, "-n", 2, "--out", out)
     assert code == 0
-    name, file = options[1], out / "schedule.json"
+    name, file = options[1].partition(":")[0], out / "schedule.json"
     denoise = ("denoise", *DATA, "--denoiser", name, "--param", f"schedule={file}", "--sigma", 1, "-n", 2)
     assert run(capsys, *denoise, "--out", tmp_path / "d")[0] == 0
     parameters = json.loads((tmp_path / "d" / "run.json").read_text())["determined_by"]["denoiser"]["parameters"]

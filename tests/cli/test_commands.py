@@ -9,6 +9,7 @@ from PIL import Image
 from smalti import denoisers
 from smalti.cli import main, options
 from smalti.core.noise import standard_normal
+from smalti.denoisers import Schedule
 from smalti.report import pictures
 from smalti.sampling import SOLVERS, sample
 from smalti.source import Source
@@ -104,6 +105,26 @@ def test_denoise_given_images(capsys, tmp_path):
     assert sorted(got.files) == ["sigma", "x0", "z"]
     assert np.array_equal(got["z"], z)
     assert got["x0"].dtype == np.float64
+
+
+def test_one_syntax_for_a_denoiser_with_parameters(capsys, tmp_path):
+    Schedule("pspc-square", (3.0, 1.0), (5, 3)).save(tmp_path / "s.json")
+    for number, (typed, alias) in enumerate(
+        [
+            (["local-score:window=3"], ["local-score", "--param", "window=3"]),
+            (["pspc-square:schedule={}"], ["pspc-square", "--param", "schedule={}"]),
+            (["equivariant-local-score:window=3:borders=aware"], ["equivariant-local-score", "--param", "window=3",
+             "--param", "borders=aware"]),
+        ]
+    ):  # fmt: skip
+        said = []
+        for way in (typed, alias):
+            words = [word.format(tmp_path / "s.json") for word in way]
+            for command in (("sample", "--steps", 2), ("denoise", "--sigma", 1)):
+                out = tmp_path / f"{number}-{len(said)}"
+                assert run(capsys, command[0], *DATA, *command[1:], "--denoiser", *words, "-n", 1, "--out", out)[0] == 0
+                said.append(json.loads((out / "run.json").read_text())["determined_by"]["denoiser"])
+        assert said[0] == said[2] == said[1] == said[3]
 
 
 def test_sample(capsys, tmp_path):
@@ -260,6 +281,8 @@ def test_bench_gets_what_was_asked(capsys, tmp_path, monkeypatch):
     assert run(capsys, "bench", "--only", "flex, ls")[0] == 0
     assert run(capsys, "bench", "--scaling", "--only", "cfd")[0] == 0
     assert [given[3:] for given in seen[2:]] == [(["flex", "ls"], "run"), (["cfd"], "run_scaling")]
+    assert run(capsys, "bench", "--only", "pspc", "--only", "ls,flex")[0] == 0
+    assert seen[-1][3] == ["pspc", "ls", "flex"], "all of them"
     code, _, err = run(capsys, "bench", "--only", "flexx")
     assert code == 2
     assert "did you mean 'flex'" in err

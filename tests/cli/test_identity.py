@@ -37,7 +37,7 @@ def test_what_changed_an_identity_changes_it_still(name, own_cache):
 
 def test_every_option_of_a_run_is_tried():
     """So that a new option cannot go untested: each is changed by a case, or changes no result."""
-    untried = {"layout", "labels", "z_set"}  # of other data; with networks that have classes
+    untried = {"layout", "split", "labels", "z_set"}  # of other data; with networks that have classes
     for each in app.COMMANDS:
         name, options = each.__name__, set(each.__signature__.parameters)
         if name in CASES and name != "compare":

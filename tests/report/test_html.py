@@ -17,6 +17,7 @@ class Said:
     verdict: str
     evidence: str = "one thing; another thing"
     source: str = "A Fig. 1"
+    scope: str = "all sigma; n = 64"
 
 
 class Checked(html.parser.HTMLParser):

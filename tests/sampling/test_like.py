@@ -34,6 +34,7 @@ def test_images_are_made_of_the_pictures_patches():
 def test_an_image_depends_on_its_number_alone():
     two = generate_like(PICTURE, n=2, seed=7, eta=0.3, **OPTIONS).images
     assert torch.equal(generate_like(PICTURE, n=1, seed=7, eta=0.3, **OPTIONS).images[0], two[0])
+    assert torch.equal(generate_like(PICTURE, n=1, first=1, seed=7, eta=0.3, **OPTIONS).images[0], two[1])
     assert not torch.equal(generate_like(PICTURE, n=1, seed=8, eta=0.3, **OPTIONS).images[0], two[0])
 
 
@@ -122,6 +123,7 @@ def test_files(tmp_path):
         ({"symmetric": "horizontaly"}, "did you mean 'horizontal'"),
         ({"steps": 1}, "steps must be at least 2"),
         ({"eta": 2}, "eta must be from 0"),
+        ({"first": -1}, "first must not be negative"),
         ({"n": 0}, "n must be at least 1"),
     ],
 )

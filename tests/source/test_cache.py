@@ -328,3 +328,21 @@ def test_what_has_no_checksums_is_said(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((2, 1, 2, 2), np.uint8))
     assert not Source.open(tmp_path / "x.npy").verify()
     assert not Source(np.zeros((2, 1, 2, 2), np.uint8)).verify()
+
+
+def test_info_verifies(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from smalti.cli.app import app
+
+    monkeypatch.setattr(cache_module, "CHECKED_AT_ONCE", 0)
+    runner = CliRunner()
+    first = runner.invoke(app, ["info", str(folder), "--verify"])
+    assert first.exit_code == 0, first.output
+    assert "every image is as it was decoded" in first.output
+    [entry] = entries(cache)
+    _flip(entry, "images.npy", -1)
+    assert "verified" not in runner.invoke(app, ["info", str(folder)]).output, "it costs nothing unless asked for"
+    bad = runner.invoke(app, ["info", str(folder), "--verify"])
+    assert bad.exit_code != 0
+    assert json.loads(runner.invoke(app, ["info", str(folder), "--verify", "--json"]).stdout)["verified"] is True

@@ -154,3 +154,40 @@ def test_too_large_for_memory_is_said(folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(memory_module, "available_memory", lambda: 100)
     with pytest.warns(UserWarning, match="not cached"), pytest.raises(EnvironmentFailure, match="pets as one array"):
         Source.open(folder)
+
+
+def test_the_folder_above(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`..` is a folder like any other, though a link in it leads back to it."""
+    (folder / "cat" / "self").symlink_to("self")
+    (folder / "cat" / "up").symlink_to("..")
+    (folder / "work").mkdir()
+    monkeypatch.chdir(folder / "work")
+    source = Source.open("..")
+    assert (len(source), source.name) == (6, "pets")
+    assert dict(source.skipped) == {"cat/self": "a link to itself", "cat/up/": "a link to a folder above it"}
+
+
+def test_a_folder_that_may_not_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    scandir = os.scandir
+
+    def refusing(path):  # type: ignore[no-untyped-def]
+        if Path(path).name == "dog":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(EnvironmentFailure, match=r"cannot read .*/pets/dog: Permission denied; check the permissions"):
+        Source.open(folder)
+
+
+def test_single_items_and_iteration() -> None:
+    source = Source.open("digits")
+    assert source[0].shape == (1, 8, 8)
+    assert (source[-1] == source.working(-1)[0]).all()
+    assert source[2:5].shape == (3, 1, 8, 8)
+    assert source[[1, 7]].shape == (2, 1, 8, 8)
+    assert len(list(source.subset(slice(0, 3)))) == 3
+    with pytest.raises(InputError, match="out of range"):
+        source[1797]

@@ -90,7 +90,7 @@ class Process(str, Enum):
 
 
 DATA, METHOD, RUN = "Data", "Method", "Run"  # panels of the help text
-DATA_HELP = "Folder, zip, .npy, .npz, CIFAR-10 archive, or 'digits'."
+DATA_HELP = "Folder, zip or tar of images, arrays, a published data set, or 'digits'."
 NAMED_DATA = ("digits",)  # data sets with a name instead of a path
 
 COUNT = Between(1, 10_000_000)  # images, noisy images
@@ -165,14 +165,19 @@ class Images(Group):
     ] = None
     layout: Annotated[
         Layout | None,
-        typer.Option("--layout", help="Axis order of .npy/.npz.", show_default="nchw", rich_help_panel=DATA),
+        typer.Option("--layout", help="Axis order of arrays.", show_default="nchw", rich_help_panel=DATA),
     ] = None
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave unreadable images out instead of stopping.", rich_help_panel=DATA)
     ] = False
 
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="One part of the data: train, test, validation.", rich_help_panel=DATA),
+    ] = None
+
     # the options that the content of the opened images says
-    SAID = ("data", "hflip", "classes", "limit", "resolution", "layout", "skip_bad")
+    SAID = ("data", "hflip", "classes", "limit", "resolution", "layout", "skip_bad", "split")
 
     def check(self) -> None:
         """Raise InputError for what can be seen without reading an image: so a mistyped path is said at once."""
@@ -197,6 +202,7 @@ class Images(Group):
             limit=self.limit,
             resolution=parse_resolution(self.resolution),
             layout=None if self.layout is None else Layout(self.layout).value,
+            split=self.split,
             skip_bad=self.skip_bad,
             progress=True,
         )

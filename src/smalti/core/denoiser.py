@@ -105,7 +105,15 @@ class Denoiser:
             for name, value in self.parameters_shown().items()
             if name == "source" or value is not defaults.get(name)
         ]
-        return f"{type(self).__name__}({', '.join(shown)})"
+        return f"{type(self).__name__}({', '.join([*shown, *self._says()])})"
+
+    def _says(self) -> list[str]:
+        """What `repr` shows beside the constructor's arguments: what they do not say."""
+        return []
+
+    def __dir__(self) -> list[str]:
+        """Without what the library asks for and people do not."""
+        return sorted(set(super().__dir__()) - {"opt_outs", "parameters_shown", "kept_as", "ambient"})
 
 
 def _made_outside(constructor: Callable[..., None]) -> Callable[..., None]:

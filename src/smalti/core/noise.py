@@ -8,15 +8,17 @@ import numpy as np
 import torch
 
 from smalti.core.errors import InputError
+from smalti.core.validation import check_integer, shown
 
 __all__ = ["check_seed", "standard_normal"]
 
 
 def check_seed(seed: int) -> int:
-    """`seed`, or InputError unless 0 <= seed < 2^64."""
-    if not 0 <= seed < 2**64:
-        raise InputError(f"the seed must be an integer from 0 to 2^64 - 1, not {seed}")
-    return seed
+    """`seed` as an int, or InputError unless it is a whole number and 0 <= seed < 2^64."""
+    number = check_integer("the seed", seed)
+    if not 0 <= number < 2**64:
+        raise InputError(f"the seed must be an integer from 0 to 2^64 - 1, not {shown(number)}")
+    return number
 
 
 def standard_normal(

@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+from smalti.core.text import printable
+
 __all__ = ["Progress", "progress"]
 
 Progress = bool | Callable[[int], object] | None
@@ -27,12 +29,14 @@ def progress(description: str, total: int, show: Progress = None) -> Iterator[Ca
     if callable(show):
         yield _silent(show)
         return
+    terminal = sys.stderr is not None and sys.stderr.isatty()
     if show is None:
-        show = sys.stderr.isatty()
-    if not show or total <= 0:
+        show = terminal
+    if not show or total <= 0 or sys.stderr is None:
         yield lambda n, note="": None
         return
-    if sys.stderr.isatty():
+    description = printable(description)
+    if terminal:
         with _bar(description, total) as advance:
             yield advance
     else:
@@ -59,7 +63,7 @@ def _bar(description: str, total: int) -> Iterator[Callable[..., None]]:
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -69,7 +73,8 @@ def _bar(description: str, total: int) -> Iterator[Callable[..., None]]:
         task = bar.add_task(description, total=total)
 
         def advance(n: int, note: str = "") -> None:
-            bar.update(task, advance=n, description=f"{description}: {note}" if note else description)
+            said = f"{description}: {printable(note)}" if note else description
+            bar.update(task, advance=n, description=said)
 
         yield advance
 
@@ -85,7 +90,7 @@ def _lines(description: str, total: int) -> Callable[..., None]:
         if (now - last >= PLAIN_INTERVAL or done >= total) and now - start >= DELAY:
             last = now
             left = (now - start) / max(done, 1) * (total - done)
-            beside = f", {note}" if note else ""
+            beside = f", {printable(note)}" if note else ""
             said = f"{description}: {done} of {total}, {now - start:.0f} s, {left:.0f} s left{beside}"
             print(said, file=sys.stderr, flush=True)
 

@@ -25,6 +25,7 @@ __all__ = ["no_vmap", "outside", "undisturbed"]
 
 T = TypeVar("T")
 
+_there = threading.local()  # whether this thread is outside already
 _DEVICES = ("cpu", "cuda", "xpu", "mps")  # that have an autocast of their own
 
 
@@ -49,9 +50,19 @@ def undisturbed() -> Iterator[None]:
 
 def outside(function: Callable[..., T], *arguments: Any, **named: Any) -> T:
     """`function(*arguments, **named)` outside of every mode and of the transforms of `torch.func`: for what is kept."""
+    if getattr(_there, "already", False):
+        return function(*arguments, **named)
     found: list[T] = []
+
+    def run() -> None:
+        _there.already = True
+        try:
+            found.append(function(*arguments, **named))
+        finally:
+            _there.already = False
+
     with undisturbed():
-        _Outside.apply(torch.zeros((), dtype=torch.float32), lambda: found.append(function(*arguments, **named)))
+        _Outside.apply(torch.zeros((), dtype=torch.float32), run)
     return found[0]
 
 

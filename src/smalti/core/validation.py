@@ -9,33 +9,72 @@ from typing import Any
 import torch
 
 from smalti.core.errors import InputError
+from smalti.core.text import printable, shortened
 
-__all__ = ["LARGEST", "SMALLEST_SIGMA", "check_count", "check_integer", "check_labels", "check_sigma", "check_z"]
+__all__ = [
+    "LARGEST",
+    "SMALLEST_SIGMA",
+    "check_count",
+    "check_integer",
+    "check_labels",
+    "check_number",
+    "check_sigma",
+    "check_z",
+    "shown",
+]
 
 # beyond these, float64 distances say nothing: squares and their differences are lost to rounding
 LARGEST = 1e9
 SMALLEST_SIGMA = 1e-12
 
 
+def shown(value: Any) -> str:
+    """A value as messages quote it: at most 80 letters."""
+    try:
+        return shortened(printable(repr(value)))
+    except ValueError:  # an int of more digits than Python prints
+        return "a number of thousands of digits"
+
+
+def check_number(what: str, value: Any) -> float:
+    """`value` as a float; numpy's and torch's numbers count.
+
+    Raises:
+        InputError: anything else, text, bools and NaN included.
+    """
+    try:
+        if isinstance(value, (bool, str)):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise InputError(f"{what} must be a number, not {shown(value)}") from None
+    if number != number:
+        raise InputError(f"{what} must be a number, not NaN")
+    return number
+
+
 def check_integer(what: str, value: Any) -> int:
     """`value` as an int; numpy's and torch's integers count.
 
     Raises:
-        InputError: anything else, fractions and bools included.
+        InputError: anything else, fractions and bools included; what 64 bits do not hold.
     """
     try:
         if isinstance(value, bool):
             raise TypeError
-        return operator.index(value)
+        number = operator.index(value)
     except TypeError:
-        raise InputError(f"{what} must be a whole number, not {value!r}") from None
+        raise InputError(f"{what} must be a whole number, not {shown(value)}") from None
+    if abs(number) >= 2**64:
+        raise InputError(f"{what} is too large: {shown(number)}")
+    return number
 
 
 def check_count(what: str, value: Any) -> int:
     """`value` as an int of at least 1, or InputError."""
     count = check_integer(what, value)
     if count < 1:
-        raise InputError(f"{what} must be at least 1, not {count}")
+        raise InputError(f"{what} must be at least 1, not {shown(count)}")
     return count
 
 
@@ -81,7 +120,7 @@ def check_sigma(sigma: float | torch.Tensor, batch: int) -> torch.Tensor:
     try:
         values = sigma if isinstance(sigma, torch.Tensor) else torch.as_tensor(sigma, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError, OverflowError):
-        raise InputError(f"sigma must be a number or one number per z, not {repr(sigma)[:80]}") from None
+        raise InputError(f"sigma must be a number or one number per z, not {shown(sigma)}") from None
     _has_values("sigma", values)
     if values.dtype.is_complex or values.dtype == torch.bool:
         raise InputError(f"sigma must be a number or one number per z, not {values.dtype}")
@@ -116,8 +155,8 @@ def check_labels(
         )
     try:
         values = torch.as_tensor(labels)
-    except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"labels must be one integer class per z, not {labels!r}") from None
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise InputError(f"labels must be one integer class per z, not {shown(labels)}") from None
     if values.dtype.is_floating_point or values.dtype == torch.bool or values.ndim > 1:
         raise InputError(f"labels must be one integer class per z, not {values.dtype} of shape {tuple(values.shape)}")
     if values.ndim == 1 and values.shape[0] != batch:

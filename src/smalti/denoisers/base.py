@@ -21,7 +21,7 @@ name known.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,7 +31,7 @@ from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.core.schedule import edm_sigmas, nearest_level
 from smalti.core.surroundings import outside
-from smalti.core.validation import check_sigma
+from smalti.core.validation import check_number, check_sigma, shown
 from smalti.engine.collection import PosteriorMeanCollection
 from smalti.engine.match import Match
 from smalti.engine.pruning import TOLERANCE, check_tolerance
@@ -49,6 +49,7 @@ __all__ = [
     "check_number",
     "check_source",
     "images_of_class",
+    "numbers_of",
     "per_level",
     "schedule_of",
     "sides_within",
@@ -253,27 +254,19 @@ def check_level(sigma: float) -> float:
 
 def check_levels(sigmas: Sequence[float]) -> list[float]:
     """`sigmas` as floats, or InputError unless there is at least one, each finite and greater than 0."""
-    levels = [check_number("a sigma", sigma) for sigma in sigmas]
+    levels = numbers_of("sigmas", "a sigma", sigmas)
     if not levels or not all(0 < sigma < float("inf") for sigma in levels):
         raise InputError("a schedule needs at least one sigma, each finite and greater than 0")
     return levels
 
 
-def check_number(what: str, value: Any) -> float:
-    """`value` as a float; numpy's and torch's numbers count.
-
-    Raises:
-        InputError: anything else, text, bools and NaN included.
-    """
-    try:
-        if isinstance(value, (bool, str)):
-            raise TypeError
-        number = float(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"{what} must be a number, not {value!r}") from None
-    if number != number:
-        raise InputError(f"{what} must be a number, not NaN")
-    return number
+def numbers_of(what: str, one: str, values: Any) -> list[float]:
+    """A list, array or tensor of numbers (called `what`, each `one`, in messages) as floats, or InputError."""
+    if isinstance(values, (torch.Tensor, np.ndarray)):
+        values = values.tolist()
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InputError(f"{what} must be a list of numbers, not {shown(values)}")
+    return [check_number(one, value) for value in values]
 
 
 def images_of_class(source: Source, label: int | None) -> np.ndarray:
@@ -298,7 +291,7 @@ def schedule_of(
     Raises:
         InputError: lengths that differ.
     """
-    levels = [float(s) for s in (default if sigmas is None else sigmas)]
+    levels = list(default) if sigmas is None else numbers_of("sigmas", "a sigma", sigmas)
     if len(levels) != len(values):
         named = "sigmas" if sigmas is not None else "levels of the default schedule"
         raise InputError(f"{len(values)} {what} for {len(levels)} {named}; give one for each, with sigmas=[...]")

@@ -5,7 +5,7 @@ D(z, sigma) = sum_d a_d(sigma) D_d(z, sigma),   a_d >= 0,   sum_d a_d = 1
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ import torch
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.core.schedule import edm_sigmas, nearest_level
+from smalti.core.validation import shown
 from smalti.denoisers.base import schedule_of
 from smalti.denoisers.equivariant import EquivariantLocalScore
 from smalti.denoisers.nearest import Nearest
@@ -48,6 +49,8 @@ class Blend(Denoiser):
         weights: Sequence[float] | Sequence[Sequence[float]] | torch.Tensor | np.ndarray,
         sigmas: Sequence[float] | torch.Tensor | None = None,
     ) -> None:
+        if not isinstance(denoisers, Iterable):
+            raise InputError(f"a blend is of denoisers, a list of them, not of {shown(denoisers)}")
         self.denoisers, self.weights, self.sigmas = list(denoisers), weights, sigmas
         for denoiser in self.denoisers:
             if not callable(denoiser) or not hasattr(denoiser, "shape"):
@@ -110,8 +113,10 @@ def _rows(
     """Weights (levels, D) and the levels; None where one row serves all."""
     try:
         rows = torch.as_tensor(weights, dtype=torch.float64).cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"weights must be numbers, (denoisers,) or (levels, denoisers), not {weights!r}") from error
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise InputError(
+            f"weights must be numbers, (denoisers,) or (levels, denoisers), not {shown(weights)}"
+        ) from error
     if rows.ndim not in (1, 2) or rows.shape[-1] != count or not len(rows):
         raise InputError(
             f"weights have shape {tuple(rows.shape)} for {count} denoisers; give ({count},) or a row a level"

@@ -14,9 +14,9 @@ import torch
 
 from smalti.core.by_level import ByLevel
 from smalti.core.errors import InputError
-from smalti.core.noise import standard_normal
+from smalti.core.noise import check_seed, standard_normal
 from smalti.core.schedule import nearest_level
-from smalti.core.validation import check_integer
+from smalti.core.validation import check_integer, shown
 from smalti.denoisers.base import EngineDenoiser, check_levels, check_number, per_level
 from smalti.denoisers.nearest import Nearest
 from smalti.denoisers.optimal import Optimal
@@ -25,6 +25,7 @@ from smalti.source import Source
 
 __all__ = ["SMOOTHINGS", "ClosedFormDiffusion"]
 
+MOST_SAMPLES = 10_000
 SMOOTHINGS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # to choose from
 
 
@@ -79,11 +80,14 @@ class ClosedFormDiffusion(EngineDenoiser):
                 raise InputError(f"the smoothing must be finite and not negative, not {one}")
         if self.levels is not None:
             check_levels(self.levels)
-        if check_integer("samples", samples) < 2 or samples % 2:
-            raise InputError(f"samples must be even and at least 2, since noise comes in pairs e, -e, not {samples}")
+        if not 2 <= check_integer("samples", samples) <= MOST_SAMPLES or samples % 2:
+            raise InputError(
+                f"samples must be even, at least 2 and at most {MOST_SAMPLES:,}, since noise comes in pairs e, -e, "
+                f"not {shown(samples)}"
+            )
         if coordinates not in ("scarvelis", "studio"):
-            raise InputError(f"coordinates must be 'scarvelis' or 'studio', not {coordinates!r}")
-        half = standard_normal(check_integer("the seed", seed), range(samples // 2), source.shape)
+            raise InputError(f"coordinates must be 'scarvelis' or 'studio', not {shown(coordinates)}")
+        half = standard_normal(check_seed(seed), range(samples // 2), source.shape)
         self.noise = torch.cat([half, -half])
         self._optimal = Optimal(source, backend, tolerance=self.tolerance)
 

@@ -14,6 +14,7 @@ import torch
 
 from smalti.core.by_level import ByLevel
 from smalti.core.errors import InputError
+from smalti.core.validation import shown
 from smalti.denoisers.base import WindowDenoiser, per_level, sides_within
 from smalti.denoisers.local_score import window_sides
 from smalti.engine.collection import PosteriorMeanCollection
@@ -60,7 +61,7 @@ class EquivariantLocalScore(WindowDenoiser):
     ) -> None:
         self.window, self.borders, self.sigmas = window, borders, sigmas
         if borders not in ("circular", "aware"):
-            raise InputError(f"borders must be 'circular' or 'aware', not {borders!r}")
+            raise InputError(f"borders must be 'circular' or 'aware', not {shown(borders)}")
         sides, levels = per_level(window, sigmas, "windows")
         self.windows = [Centred(side, wrap=borders == "circular") for side in sides]
         super().__init__(levels, source=source, backend=backend, tolerance=tolerance)

@@ -20,7 +20,8 @@ import torch
 
 from smalti.core.errors import InputError
 from smalti.core.schedule import edm_sigmas, nearest_level
-from smalti.denoisers.base import AdaptedWindowDenoiser, check_source
+from smalti.core.text import printable, shortened
+from smalti.denoisers.base import AdaptedWindowDenoiser, check_source, numbers_of
 from smalti.denoisers.gaussian import Gaussian
 from smalti.engine.collection import PosteriorMeanCollection
 from smalti.engine.pruning import TOLERANCE
@@ -70,7 +71,7 @@ class HeatmapDenoiser(AdaptedWindowDenoiser):
         self._given: np.ndarray | None = None
         if isinstance(heatmaps, str) and heatmaps == WIENER:
             self._linear = Gaussian(source)
-            levels = edm_sigmas().tolist() if sigmas is None else [float(s) for s in sigmas]
+            levels = edm_sigmas().tolist() if sigmas is None else numbers_of("sigmas", "a sigma", sigmas)
         else:
             self._given, known = read_heatmaps(self.heatmaps, source.shape)
             levels = _levels(len(self._given), sigmas, known)
@@ -125,7 +126,7 @@ class HeatmapDenoiser(AdaptedWindowDenoiser):
 def _levels(count: int, sigmas: Sequence[float] | torch.Tensor | None, known: np.ndarray | None) -> list[float]:
     """Noise levels of `count` heatmaps: given, else those that the heatmaps come with, else the EDM schedule."""
     default = edm_sigmas().tolist() if known is None else known.tolist()
-    levels = default if sigmas is None else [float(s) for s in sigmas]
+    levels = default if sigmas is None else numbers_of("sigmas", "a sigma", sigmas)
     if len(levels) != count:
         named = "levels of the default schedule" if sigmas is None else "sigmas"
         raise InputError(f"heatmaps of {count} levels for {len(levels)} {named}; give one sigma a level, sigmas=[...]")
@@ -232,8 +233,14 @@ def read_heatmaps(given: Heatmaps, shape: tuple[int, int, int]) -> tuple[np.ndar
 
 
 def _read_file(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    if not path.is_file():
-        raise InputError(f"there is no file {path}; heatmaps are a .npy or .npz file, or {WIENER!r}")
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        there = False
+    if not there:
+        raise InputError(
+            f"there is no file {shortened(printable(str(path)))}; heatmaps are a .npy or .npz file, or {WIENER!r}"
+        )
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(stored, np.ndarray):

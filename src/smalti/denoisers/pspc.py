@@ -7,7 +7,8 @@ over all crops C inside the image, (H - p + 1)(W - p + 1) of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -74,7 +75,7 @@ class PSPCSquare(WindowDenoiser):
                 raise InputError("give patch_size, or patch_sizes with sigmas, not both")
             self.sides = [check_integer("the patch size", patch_size)]
         elif patch_sizes is not None:
-            if isinstance(patch_sizes, int) or not len(patch_sizes):
+            if isinstance(patch_sizes, str) or not isinstance(patch_sizes, Iterable) or not len(patch_sizes):
                 raise InputError(
                     "patch_sizes takes a list with one side for each of sigmas; patch_size takes one side for all"
                 )
@@ -87,6 +88,13 @@ class PSPCSquare(WindowDenoiser):
         super().__init__(self.levels, source=source, backend=backend, tolerance=tolerance)
         for side in self.sides:
             self._windows(side).check(self.shape)
+
+    def _says(self) -> list[str]:
+        if self.patch_size is not None or self.patch_sizes is not None or self.levels is None:
+            return []
+        runs = [(side or "full", len(list(equal))) for side, equal in itertools.groupby(self.sides)]
+        sides = ", ".join(f"{side}" if count == 1 else f"{side} x {count}" for side, count in runs)
+        return [f"patch_sizes=[{sides}] for sigma {self.levels[0]:g} to {self.levels[-1]:g}"]
 
     def _windows(self, side: int | None) -> Full | Crops:
         whole = side is None or (side, side) == tuple(self.shape[1:])

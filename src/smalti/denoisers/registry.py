@@ -15,6 +15,7 @@ from typing import TypeVar
 from smalti.core.by_level import ByLevel
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError, did_you_mean
+from smalti.core.validation import shown
 
 __all__ = ["REGISTRY", "by_level", "find", "parameters_of", "register"]
 
@@ -75,9 +76,3 @@ def by_level(name: str) -> ByLevel:
             f"(these have: {', '.join(having)})"
         )
     return found
-
-
-def shown(name: object) -> str:
-    """A name as messages quote it: at most 80 letters."""
-    text = repr(name)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -12,11 +12,12 @@ Which denoisers have such a parameter they say themselves: `Denoiser.by_level`.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import numbers
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from typing import Any
 from smalti.core.by_level import ByLevel
 from smalti.core.errors import InputError, did_you_mean, from_os_error
 from smalti.core.files import atomic_write
+from smalti.core.text import printable, shortened
+from smalti.core.validation import shown
 from smalti.denoisers.registry import by_level
 
 __all__ = ["SCHEDULE", "Schedule", "expanded"]
@@ -62,6 +65,11 @@ class Schedule:
     def __post_init__(self) -> None:
         kind = by_level(self.denoiser)
         sigmas, values = (getattr(given, "tolist", lambda given=given: given)() for given in (self.sigmas, self.values))
+        for given in (sigmas, values):
+            if isinstance(given, str) or not isinstance(given, Iterable):
+                raise InputError(
+                    f"a schedule's sigmas and values are lists, one value for each sigma, not {_short(given)}"
+                )
         object.__setattr__(self, "sigmas", tuple(_sigma(sigma) for sigma in sigmas))
         object.__setattr__(self, "values", tuple(_value(value, kind) for value in values))
         if not 1 <= len(self.sigmas) <= MOST_LEVELS or len(self.sigmas) != len(self.values):
@@ -115,6 +123,8 @@ class Schedule:
         Raises:
             InputError: no such file; not a schedule; says what is wrong with it.
         """
+        if not isinstance(path, (str, os.PathLike)):
+            raise InputError(f"a path is needed, such as 'schedule.json', not {_short(path)}")
         record = _read(Path(path))
         try:
             return cls._of(record)
@@ -172,12 +182,19 @@ def expanded(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Any:
+    named = shortened(printable(str(path)))
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{named} is not a schedule: it is no regular file; check the path")
         if path.is_file() and path.stat().st_size > LARGEST_FILE:
-            raise InputError(f"{path} is not a schedule: it has more than {LARGEST_FILE >> 20} MB")
+            raise InputError(f"{named} is not a schedule: it has more than {LARGEST_FILE >> 20} MB")
         return json.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise from_os_error(error, f"read the schedule {path}") from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(
+                f"cannot read the schedule {named}: no file has such a long name; check the path"
+            ) from None
+        raise from_os_error(error, f"read the schedule {named}") from error
     except InputError:
         raise
     except (ValueError, RecursionError) as error:
@@ -212,5 +229,4 @@ def _is_number(value: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    text = "".join(c if c.isprintable() else "?" for c in repr(value))
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return shortened(shown(value), 40)

@@ -18,6 +18,7 @@ import torch
 
 from smalti.core.by_level import ByLevel
 from smalti.core.errors import InputError
+from smalti.core.validation import shown
 from smalti.denoisers.base import WindowDenoiser, check_number, per_level
 from smalti.denoisers.heatmap_windows import WIENER, HeatmapDenoiser, Heatmaps, soft_windows
 from smalti.engine.collection import PosteriorMeanCollection
@@ -120,4 +121,4 @@ class HeatmapWeighted(HeatmapDenoiser):
 
 def _check_response(response: str) -> None:
     if response not in ("pixel", "window"):
-        raise InputError(f"the response must be 'pixel' or 'window', not {response!r}")
+        raise InputError(f"the response must be 'pixel' or 'window', not {shown(response)}")

@@ -290,7 +290,8 @@ class PosteriorMeanCollection(Denoiser):
         return posterior_means(self, z, levels, self._query_numbers(queries), self._groups(classes, len(z))).to(z.dtype)
 
     def collection(self, sigma: float) -> PosteriorMeanCollection:
-        """Itself: a collection serves every sigma with the same windows."""
+        """Itself: a collection serves every sigma with the same windows; InputError for one that no call takes."""
+        check_sigma(sigma, 1)
         return self
 
     @property

@@ -24,11 +24,13 @@ Where numerators are divided by a normaliser that counts everything, the error i
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from smalti.core.errors import InputError
+from smalti.core.validation import shown
 
 if TYPE_CHECKING:
     from smalti.source import Source
@@ -45,9 +47,9 @@ def check_tolerance(tolerance: Any) -> float:
         InputError: it is no number, negative, NaN or infinite.
     """
     number = isinstance(tolerance, (int, float)) and not isinstance(tolerance, bool)
-    if not number or not 0 <= tolerance < math.inf:
+    if not number or not 0 <= tolerance <= sys.float_info.max:
         raise InputError(
-            f"tolerance must be a finite number >= 0 (0 leaves nothing out, {TOLERANCE:g} is the default), not {tolerance!r}"
+            f"tolerance must be a finite number >= 0 (0 leaves nothing out, {TOLERANCE:g} is the default), not {shown(tolerance)}"
         )
     return float(tolerance)
 

@@ -7,16 +7,45 @@ intervals become readings and verdicts. W is the workshop paper, A the article o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from smalti.core.errors import InputError
-from smalti.experiments.evidence import NOT_TESTED, NotTested, Setting, Standing, Tables, together
+from smalti.experiments.evidence import NOT_TESTED, NotTested, Setting, Standing, Tables, said_of_n, together
 from smalti.experiments.rules import distances, generalisation, networks, patches, samples
-from smalti.experiments.rules.reading import Rule
+from smalti.experiments.rules.reading import MIDDLE, PROCESSES, Rule
 
 __all__ = ["CLAIMS", "Claim", "Effect", "Verdict", "as_markdown", "evaluate"]
+
+
+def everywhere(setting: Setting) -> str:
+    """All levels that were measured."""
+    return "all sigma"
+
+
+def up_to(high: float, low: float = 0.0) -> Callable[[Setting], str]:
+    """A range of sigma at 32 x 32, whose upper bound scales with the image."""
+
+    def scope(setting: Setting) -> str:
+        start = f"{low:g} to " if low else "up to "
+        here = f", at {setting.side} x {setting.side} {start}{high * setting.scale:.2g}" if setting.scale != 1 else ""
+        return f"sigma {start}{high:g} at 32 x 32{here}"
+
+    return scope
+
+
+def ends(low: float, high: float) -> Callable[[Setting], str]:
+    """The levels below one and above another, which scales with the image."""
+
+    def scope(setting: Setting) -> str:
+        here = f", at {setting.side} x {setting.side} {high * setting.scale:.2g}" if setting.scale != 1 else ""
+        return f"sigma below {low:g} and above {high:g} at 32 x 32{here}"
+
+    return scope
+
+
+MIDDLE_OF = up_to(MIDDLE[1], MIDDLE[0])
 
 
 @dataclass(frozen=True)
@@ -28,12 +57,18 @@ class Claim:
         text: the claim, one sentence.
         source: where it is made.
         rule: from tables and setting to parts; raises NotTested where it lacks something.
+        facets: its parts, where it says "and"; it is undecided while one is not tested.
+        universal: whether it says "every", "all", "only" or "and": one exception refutes it as stated.
+        scope: the range of sigma that it is about, here: from the setting.
     """
 
     key: str
     text: str
     source: str
     rule: Rule
+    facets: tuple[str, ...] = ()
+    universal: bool = False
+    scope: Callable[[Setting], str] = everywhere
 
 
 CLAIMS = (
@@ -42,18 +77,25 @@ CLAIMS = (
         "Networks are far from the optimal denoiser in a middle range of sigma, and near to it at both ends.",
         "W sec. 4, Fig. 2; A Fig. 2",
         networks.error_in_the_middle,
+        facets=networks.ENDS,
+        universal=True,
+        scope=MIDDLE_OF,
     ),
     Claim(
         "networks-err-alike",
         "Networks of different architectures deviate from the optimal denoiser in the same way.",
         "W sec. 4, Fig. 2; A Fig. 2",
         networks.networks_err_alike,
+        scope=MIDDLE_OF,
     ),
     Claim(
         "transformed-answers",
         "To a transformed z networks give a transformed answer, changed locally; the optimal denoiser does not.",
         "W sec. 4, Fig. 3",
         networks.transformed_answers,
+        facets=networks.CHANGES,
+        universal=True,
+        scope=lambda setting: f"sigma 2, and as strong beside the image at {2 * setting.scale:.2g}",
     ),
     Claim(
         "area-grows",
@@ -66,24 +108,31 @@ CLAIMS = (
         "At every sigma most of the gradient lies within 15 x 15 pixels (of 32 x 32).",
         "W Fig. 4",
         networks.gradient_is_local,
+        universal=True,
     ),
     Claim(
         "patches-equal-optimal",
         "Over forward z, patch posterior means equal the optimal denoiser's patches at small and at large sigma, whatever the side.",
         "W sec. 5, Fig. 5 left",
         patches.patches_equal_optimal,
+        facets=patches.ENDS,
+        universal=True,
+        scope=ends(patches.LOW, patches.HIGH),
     ),
     Claim(
         "larger-patches-needed",
         "Over forward z, larger patches are needed to be near to the optimal denoiser as sigma grows.",
         "W sec. 5, Fig. 5 left",
         patches.larger_patches_needed,
+        scope=up_to(MIDDLE[1]),
     ),
     Claim(
         "patches-nearer-than-optimal",
         "Over reverse z, below sigma 3 to 5, patches of every side are nearer to the network than the optimal denoiser is.",
         "W sec. 5, Fig. 5 right",
         patches.patches_nearer_than_optimal,
+        universal=True,
+        scope=up_to(patches.NEARER),
     ),
     Claim(
         "best-side-shrinks",
@@ -96,12 +145,15 @@ CLAIMS = (
         "At every sigma, forward and reverse, PSPC is nearer to the network than the optimal denoiser is.",
         "W sec. 5, Fig. 6; A Fig. 7",
         distances.pspc_nearer_than_optimal,
+        facets=PROCESSES,
+        universal=True,
     ),
     Claim(
         "pspc-nearer-than-gaussian",
         "For sigma from 0.3 to 3 PSPC is nearer to the network than the Gaussian denoiser is.",
         "A sec. 6, Fig. 7",
         distances.pspc_nearer_than_gaussian,
+        scope=up_to(distances.NEARER_THAN_GAUSSIAN[1], distances.NEARER_THAN_GAUSSIAN[0]),
     ),
     Claim(
         "pspc-nearer-than-cfdm",
@@ -120,6 +172,8 @@ CLAIMS = (
         "Over reverse z PSPC-Flex is nearer to the network than every other training-free denoiser of the paper.",
         "A sec. 6, Fig. 7",
         distances.flex_nearest_in_reverse,
+        facets=distances.RIVALS,
+        universal=True,
     ),
     Claim(
         "networks-nearer-than-pspc",
@@ -132,18 +186,25 @@ CLAIMS = (
         "Samples of PSPC drift from the network's: errors from the middle of the trajectory compound.",
         "A sec. 6, Fig. 8",
         samples.errors_compound,
+        facets=samples.COMPOUND,
+        universal=True,
+        scope=MIDDLE_OF,
     ),
     Claim(
         "structure-kept",
         "From shared noise, samples of PSPC keep the structure (colours, layout) of the network's.",
         "A sec. 6, Fig. 8",
         samples.structure_kept,
+        facets=samples.STRUCTURE,
+        universal=True,
     ),
     Claim(
         "flex-nearer-in-similarity",
         "From shared noise, samples of PSPC-Flex are more similar to networks' than those of Optimal, CFDM and Gaussian are.",
         "A sec. 6, Fig. 9",
         samples.flex_nearer_in_similarity,
+        facets=samples.RIVALS,
+        universal=True,
     ),
     Claim(
         "flex-nearer-to-gaussian",
@@ -156,6 +217,7 @@ CLAIMS = (
         "Samples of networks are more similar to each other than samples of PSPC are to any network's.",
         "A Fig. 9",
         samples.networks_nearer_to_each_other,
+        universal=True,
     ),
     Claim(
         "halves-agree",
@@ -163,12 +225,16 @@ CLAIMS = (
         "with the optimal denoiser of its own half.",
         "W sec. 1 (Kadkhodaie et al. 2023)",
         generalisation.halves_agree,
+        facets=generalisation.HALVES,
+        universal=True,
+        scope=MIDDLE_OF,
     ),
     Claim(
         "optimal-copies",
         "Sampling with the optimal denoiser only copies training images.",
         "W sec. 1; A, the paradox of the optimal denoiser",
         generalisation.optimal_copies,
+        universal=True,
     ),
 )
 
@@ -191,6 +257,7 @@ class Verdict:
         evidence: the numbers behind it, or why it was not tested.
         effect: with its 95 % interval, or None; positive where the claim holds unless the evidence names another number.
         statistic: what the effect is: "mean difference of MSE"; empty where there is none.
+        scope: the range of sigma that it was judged in, how that scales with the image, and n; empty where it was not tested.
     """
 
     key: str
@@ -200,6 +267,7 @@ class Verdict:
     evidence: str
     effect: Effect | None = None
     statistic: str = ""
+    scope: str = ""
 
 
 def evaluate(tables: Tables, setting: Mapping[str, Any]) -> list[Verdict]:
@@ -258,9 +326,10 @@ def _effect(verdict: Verdict) -> str:
 
 def _verdict(claim: Claim, tables: Tables, setting: Setting) -> Verdict:
     try:
-        found = together(list(claim.rule(tables, setting)))
+        found = together(list(claim.rule(tables, setting)), claim.facets, claim.universal)
     except NotTested as reason:
         return Verdict(claim.key, claim.text, claim.source, NOT_TESTED, str(reason))
     it = found.effect
     effect = None if it is None else Effect(it.value, it.low, it.high)
-    return Verdict(claim.key, claim.text, claim.source, found.standing, found.text, effect, found.statistic)
+    said = "" if found.standing == NOT_TESTED else f"{claim.scope(setting)}; {said_of_n(found.n)}"
+    return Verdict(claim.key, claim.text, claim.source, found.standing, found.text, effect, found.statistic, said)

@@ -53,6 +53,7 @@ __all__ = [
     "minus",
     "relevance_floor",
     "rows_of",
+    "said_of_n",
     "shown",
     "simultaneous",
     "times",
@@ -139,6 +140,8 @@ class Part:
         effect: the mean of what was read, or None.
         statistic: what the effect is.
         limited: whether a denoiser that was made on fewer images than there are is in it.
+        facet: which part of a claim with "and" it is about ("forward"), or "".
+        n: z behind it, (least, most); (0, 0) where nothing was read.
     """
 
     standing: Standing
@@ -146,6 +149,8 @@ class Part:
     effect: Interval | None = None
     statistic: str = ""
     limited: bool = False
+    facet: str = ""
+    n: tuple[int, int] = (0, 0)
 
 
 def rows_of(tables: Tables, name: str, statistic: str, **equal: Any) -> list[Row]:
@@ -242,13 +247,14 @@ def judge(
     kind: str = "",
     effects: Iterable[Reading] | None = None,
     limited: bool = False,
+    facet: str = "",
 ) -> Part:
     """One verdict from readings that are positive where the claim holds.
 
     Of the readings that are not level: "supported" where at least `MOST` are for the claim, and with `everywhere` none is against it;
-    "not supported" where more are against it than for it, and these at least `SOME` (with `everywhere`: one), or where all are level;
-    "undecided" where neither those for it nor those against it are `SOME`, or fewer than `least` are not level (and, with
-    `everywhere`, none is against it); else "partly".
+    "not supported" where more are against it than for it, and these at least `SOME` (with `everywhere`: one alone, since a single
+    exception refutes it), or where all are level; "undecided" where neither those for it nor those against it are `SOME`, or fewer than
+    `least` are not level; else "partly".
 
     Args:
         what: who it is about, for the evidence.
@@ -260,14 +266,14 @@ def judge(
         statistic: what the effect is.
         kind: "paired" or "unpaired", for the evidence.
         effects: what the effect is the mean of; the readings by default.
-        limited: see `Part`.
+        limited, facet: see `Part`.
     """
     readings = list(readings)
     if len(readings) < least:
         few = f"only {len(readings)} {levels}, and a verdict takes {least}" if readings else "nothing to compare"
-        return Part(NOT_TESTED, f"{what}: {few}", limited=limited)
+        return Part(NOT_TESTED, f"{what}: {few}", limited=limited, facet=facet)
     if all(max(abs(it.low), abs(it.high)) <= ACCURACY for it in readings):
-        return Part(NOT_TESTED, f"{what}: nothing differs", limited=limited)
+        return Part(NOT_TESTED, f"{what}: nothing differs", limited=limited, facet=facet)
     weighed = simultaneous(readings) if everywhere else readings
     differing = [it for it in weighed if max(abs(it.low), abs(it.high)) > max(floor, ACCURACY)]
     held, against = sum(it.low > 0 for it in differing), sum(it.high < 0 for it in differing)
@@ -275,20 +281,22 @@ def judge(
     effect = _mean(readings if effects is None else list(effects))
     notes = [f"against it at {against}"] * bool(against) + [f"unclear at {unclear}"] * bool(unclear)
     notes += [f"level at {level}" + (f" (within {floor:.2g})" if floor > ACCURACY else "")] * bool(level)
-    said = ", ".join([f"for it at {held} of {len(readings)} {levels}", *notes, f"{statistic} {shown(effect)}"])
+    refuted = everywhere and against > 0
+    holds = f"{'not supported as stated, holds' if refuted else 'for it'} at {held} of {len(readings)} {levels}"
+    said = ", ".join([holds, *notes, f"{statistic} {shown(effect)}"])
     text = f"{what}: {said}{kind and f', {kind}'}, {_counts(readings)}"
     standing = _standing(held, against, len(differing), everywhere, least)
-    return Part(standing, text, effect, statistic, limited)
+    return Part(standing, text, effect, statistic, limited, facet, _n(readings))
 
 
 def _standing(held: int, against: int, differing: int, everywhere: bool, least: int) -> Standing:
-    if not differing:
+    if not differing or (everywhere and against):
         return NOT_SUPPORTED
-    if differing < least and not (everywhere and against):
+    if differing < least:
         return UNDECIDED
-    if held >= MOST * differing and not (everywhere and against):
+    if held >= MOST * differing:
         return SUPPORTED
-    refuted = against >= SOME * differing or (everywhere and against > 0)
+    refuted = against >= SOME * differing
     if against > held and refuted:
         return NOT_SUPPORTED
     return PARTLY if refuted or held >= SOME * differing else UNDECIDED
@@ -318,15 +326,21 @@ def trend(what: str, points: Sequence[tuple[float, Reading]], seed: int = 0) -> 
     counts = _counts([point[1] for point in points])
     statistic = "rank correlation with sigma"
     standing = growing if effect.low > 0 else other
-    return Part(standing, f"{what}: {statistic} {shown(effect)} over {len(points)} levels, {counts}", effect, statistic)
+    said = f"{what}: {statistic} {shown(effect)} over {len(points)} levels, {counts}"
+    return Part(standing, said, effect, statistic, n=_n([point[1] for point in points]))
 
 
-def together(parts: Sequence[Part]) -> Part:
+def together(parts: Sequence[Part], facets: Sequence[str] = (), universal: bool = False) -> Part:
     """One verdict of several, and the evidence of all.
 
     "supported", "not supported" or "undecided" where all parts that were tested are; "not supported" where some are and the others are
     undecided; else "partly". Parts with denoisers that were made on fewer images than there are do not count; where there are only
     such it is "undecided".
+
+    Args:
+        parts: what was found.
+        facets: the parts of a claim with "and": while one is not tested, what would be supported, or partly so, is "undecided".
+        universal: whether the claim is about all parts: one that is not supported refutes it.
     """
     text = "; ".join(part.text for part in parts)
     tested = [part for part in parts if part.standing != NOT_TESTED]
@@ -340,11 +354,19 @@ def together(parts: Sequence[Part]) -> Part:
         standing = standings.pop() if standings else UNDECIDED
     else:
         standing = NOT_SUPPORTED if standings == {NOT_SUPPORTED, UNDECIDED} else PARTLY
+    if universal and NOT_SUPPORTED in {part.standing for part in full}:
+        standing = NOT_SUPPORTED
+    elif universal and standing == PARTLY and UNDECIDED in {part.standing for part in full}:
+        standing = UNDECIDED
+    if open_ := [facet for facet in facets if facet not in {part.facet for part in full}]:
+        text += f"; not tested: {', '.join(open_)}"
+        standing = UNDECIDED if standing in (SUPPORTED, PARTLY) else standing
+    n = _n_of(counted)
     if not full:
         text += "; only denoisers on fewer images than there are were measured, which decides nothing"
     if not effects:
-        return Part(standing, text)
-    return Part(standing, text, _mean([part.effect for part in effects if part.effect]), effects[0].statistic)
+        return Part(standing, text, n=n)
+    return Part(standing, text, _mean([part.effect for part in effects if part.effect]), effects[0].statistic, n=n)
 
 
 def _mean(intervals: Sequence[Interval]) -> Interval:
@@ -358,9 +380,22 @@ def shown(effect: Interval) -> str:
     return f"{effect.value:.3g} ({effect.low:.3g} to {effect.high:.3g})"
 
 
+def _n(readings: Sequence[Reading]) -> tuple[int, int]:
+    return min(it.n for it in readings), max(it.n for it in readings)
+
+
+def _n_of(parts: Sequence[Part]) -> tuple[int, int]:
+    known = [part.n for part in parts if part.n != (0, 0)]
+    return (min(n[0] for n in known), max(n[1] for n in known)) if known else (0, 0)
+
+
 def _counts(readings: Sequence[Reading]) -> str:
-    least, most = min(it.n for it in readings), max(it.n for it in readings)
-    return f"n = {least}" if least == most else f"n = {least} to {most}"
+    return said_of_n(_n(readings))
+
+
+def said_of_n(n: tuple[int, int]) -> str:
+    """ "n = 32", "n = 8 to 64"."""
+    return f"n = {n[0]}" if n[0] == n[1] else f"n = {n[0]} to {n[1]}"
 
 
 def _spearman(x: np.ndarray, rows: np.ndarray) -> np.ndarray:

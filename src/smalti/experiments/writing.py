@@ -228,10 +228,10 @@ def _claims_table(verdicts: Sequence[Verdict]) -> Table:
     """A row a claim; an effect that there is not is empty."""
     rows = []
     for verdict in verdicts:
-        said = {name: getattr(verdict, name) for name in ("key", "claim", "source", "verdict", "evidence")}
+        said = {name: getattr(verdict, name) for name in ("key", "claim", "source", "verdict", "scope", "evidence")}
         value, low, high = verdict.effect or (None, None, None)
         rows.append({**said, "effect": value, "effect_low": low, "effect_high": high})
-    columns = ("key", "claim", "source", "verdict", "evidence", "effect", "effect_low", "effect_high")
+    columns = ("key", "claim", "source", "verdict", "scope", "evidence", "effect", "effect_low", "effect_high")
     return Table(columns, rows, "written by rules from the tables of this report")
 
 

@@ -1,5 +1,6 @@
 """What results look like: PNG pictures with exact pixels and captions."""
 
+from smalti.core.pixels import shown_noisy, to_u8
 from smalti.report.pictures import (
     aligned_rows,
     grid,
@@ -8,7 +9,6 @@ from smalti.report.pictures import (
     save_png,
     trajectory_strip,
 )
-from smalti.report.pixels import shown_noisy, to_u8
 
 __all__ = [
     "aligned_rows",

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from smalti.report.pixels import tile
+from smalti.core.pixels import tile
 
 __all__ = ["CompositeParts", "composite_figure", "masks_figure"]
 

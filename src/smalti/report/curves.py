@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from smalti.core.pixels import channels_note, shown_noisy, tile
 from smalti.core.table import Table
 from smalti.report.figures import PALETTE, Look, banded, looks_of
-from smalti.report.pixels import channels_note, shown_noisy, tile
 
 __all__ = ["agreement_figure", "comparison_figure", "error_axis", "error_figure", "sigma_axis"]
 

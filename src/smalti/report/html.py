@@ -36,6 +36,9 @@ class Claim(Protocol):
     def verdict(self) -> str: ...
 
     @property
+    def scope(self) -> str: ...
+
+    @property
     def evidence(self) -> str: ...
 
 

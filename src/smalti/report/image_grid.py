@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from smalti.core.errors import InputError
-from smalti.report.pixels import channels_note, tiled
+from smalti.core.pixels import channels_note, tiled
 
 __all__ = ["broken", "draw_grid", "grid_figure", "image_grid"]
 

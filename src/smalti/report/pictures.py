@@ -15,8 +15,8 @@ from PIL import Image
 
 from smalti.core.errors import InputError
 from smalti.core.files import atomic_write
+from smalti.core.pixels import as_array, channels_note, shown_noisy, tile
 from smalti.report.mosaic import Captions, mosaic
-from smalti.report.pixels import as_array, channels_note, shown_noisy, tile
 from smalti.sampling import SampleResult
 
 __all__ = [

@@ -11,9 +11,9 @@ from matplotlib.patches import Rectangle
 
 from smalti.analysis.transforms import TransformResult
 from smalti.core.errors import InputError
+from smalti.core.pixels import channels_note, shown_noisy, tile
 from smalti.core.table import Table
 from smalti.report.figures import banded, looks_of
-from smalti.report.pixels import channels_note, shown_noisy, tile
 
 __all__ = ["distances_figure", "outputs_figure"]
 

@@ -64,6 +64,7 @@ def generate_like(
     symmetric: str | None = None,
     keep: Picture | None = None,
     *,
+    first: int = 0,
     sources: bool = False,
     progress: bool | Callable[[int], None] | None = None,
 ) -> LikeResult:
@@ -80,6 +81,7 @@ def generate_like(
         tile: images continue at the opposite side.
         symmetric: "horizontal" (left and right mirror each other), "vertical", or None.
         keep: (H, W) of the picture's size, or a grey file of it: where it is not 0 (files: 128 or more) pixels stay.
+        first: number of the first image: images first .. first + n - 1.
         sources: also say where the pixels came from; costs another evaluation at the last level.
         progress: True or False; None shows it where stderr is a terminal; a function is called with the number of steps done
             (n * scales * steps in all).
@@ -93,6 +95,8 @@ def generate_like(
     """
     picture = read_picture(image)
     check_count("n", n)
+    if check_integer("first", first) < 0:
+        raise InputError(f"first must not be negative, not {first}")
     check_seed(check_integer("seed", seed))
     linear_levels(steps)
     check_eta(eta)
@@ -140,7 +144,7 @@ def generate_like(
     finished: list[list[torch.Tensor]] = []
     places: list[Places] = []
     with show_progress("generating", n * count * steps, False if report else progress) as shown:  # type: ignore[arg-type]
-        for j in range(n):
+        for j in range(first, first + n):
             run = coarse_to_fine_steps(
                 denoisers,
                 [j],

@@ -10,23 +10,41 @@ the batch that it is computed in.
 from __future__ import annotations
 
 import itertools
+import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 
 from smalti.core.errors import InputError, SmaltiError
-from smalti.core.noise import standard_normal
+from smalti.core.files import atomic_write, save_npz
+from smalti.core.noise import check_seed, standard_normal
+from smalti.core.pixels import tiled
 from smalti.core.progress import progress as show_progress
 from smalti.core.schedule import LEVELS, RHO, SIGMA_MAX, SIGMA_MIN, edm_sigmas
-from smalti.core.validation import check_count, check_labels, check_z
+from smalti.core.validation import LARGEST, SMALLEST_SIGMA, check_count, check_labels, check_z, shown
+from smalti.engine.neighbours import nearest
 from smalti.sampling.solvers import Evaluate, Solver, find_solver
+from smalti.source import Source
 
-__all__ = ["SampleResult", "Step", "check_sigmas", "initial_noise", "sample", "sampling_sigmas", "trajectory"]
+__all__ = [
+    "Neighbours",
+    "SampleResult",
+    "Step",
+    "check_sigmas",
+    "initial_noise",
+    "sample",
+    "sampling_sigmas",
+    "trajectory",
+]
 
 DEFAULT_N = 16
+SHOWN = 64  # pixels of a sample in a picture, about
 
 # -------------------------------------------------------------------------------------------------------- noise levels
 
@@ -48,8 +66,6 @@ def sampling_sigmas(
         InputError: steps < 1; an empty range or one that gives equal levels; rho not above 0.
     """
     count = check_count("steps", steps)
-    if not rho > 0:
-        raise InputError(f"rho must be greater than 0, not {rho}")
     sigmas = edm_sigmas(count, sigma_min, sigma_max, rho)
     return check_sigmas(torch.cat([sigmas, sigmas.new_zeros(1)]))
 
@@ -62,12 +78,14 @@ def check_sigmas(sigmas: torch.Tensor | Sequence[float]) -> torch.Tensor:
     """
     try:
         levels = torch.as_tensor(sigmas).detach().to("cpu", torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise InputError(f"sigmas must be a list of numbers, largest first, not {type(sigmas).__name__}") from error
     if levels.ndim != 1 or levels.shape[0] < 2:
         raise InputError(f"sigmas has shape {tuple(levels.shape)}; give (steps + 1,) levels, largest first, the last 0")
     if not bool(torch.isfinite(levels).all()):
         raise InputError("sigmas has NaN or infinite levels; every level must be finite")
+    if float(levels.max()) > LARGEST or float(levels[:-1].min()) < SMALLEST_SIGMA:
+        raise InputError(f"sigmas must be from {SMALLEST_SIGMA:g} to {LARGEST:g}, and a last 0")
     if not bool((levels[1:] < levels[:-1]).all()):
         raise InputError("sigmas must decrease strictly; check sigma_min, sigma_max and the order of the levels")
     if float(levels[-1]) != 0:
@@ -117,12 +135,23 @@ def trajectory(
         steps + 1 `Step`s, the last one at sigma 0 with the result.
 
     Raises:
-        InputError: sigmas that do not decrease to 0; an unknown solver.
+        InputError: at once: no denoiser, or a z that is no batch of images; sigmas that do not decrease to 0; an unknown solver.
         SmaltiError: the denoiser returned NaN, infinities or another shape; names the step and sigma.
     """
-    levels = check_sigmas(sigmas).tolist()
-    advance = find_solver(solver)
+    if not callable(denoiser) or isinstance(denoiser, type):
+        raise InputError(f"a denoiser is needed, called as denoiser(z, sigma), not {shown(denoiser)}")
+    check_z(z, tuple(getattr(z, "shape", ()))[1:])
     condition = {} if labels is None else {"labels": labels}
+    return _steps(denoiser, z, check_sigmas(sigmas).tolist(), find_solver(solver), condition)
+
+
+def _steps(
+    denoiser: Callable[..., torch.Tensor],
+    z: torch.Tensor,
+    levels: list[float],
+    advance: Solver,
+    condition: Mapping[str, object],
+) -> Iterator[Step]:
     for step, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
         z_next, denoised = advance(_checked(denoiser, step, condition), z, sigma, sigma_next)
         yield Step(step, sigma, z, denoised)
@@ -149,6 +178,20 @@ def _checked(denoiser: Callable[..., torch.Tensor], step: int, condition: Mappin
 # ---------------------------------------------------------------------------------------------------------------- images
 
 
+class Neighbours(NamedTuple):
+    """The k nearest images of a source, nearest first.
+
+    Attributes:
+        images: (n, k, C, H, W) float32, as stored (not flipped).
+        indices: (n, k) int64, their numbers in the source.
+        distances: (n, k) float64, root mean squared differences, working scale.
+    """
+
+    images: torch.Tensor
+    indices: torch.Tensor
+    distances: torch.Tensor
+
+
 @dataclass(frozen=True, repr=False)
 class SampleResult:
     """Samples and, where kept, how they came about. All tensors are on the CPU.
@@ -165,6 +208,54 @@ class SampleResult:
     sigmas: torch.Tensor
     states: torch.Tensor | None = None
     denoised: torch.Tensor | None = None
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it: a picture of all samples side by side (.png), or all arrays (.npz: images, sigmas, and states and denoised where
+        kept, float32 in the working scale). Whole or not at all; a file that is there is replaced.
+
+        Args:
+            path: ends with .png or .npz.
+
+        Returns:
+            The path.
+
+        Raises:
+            InputError: another ending.
+            EnvironmentFailure: the disk is full or the folder may not be written.
+        """
+        if not isinstance(path, (str, os.PathLike)):
+            raise InputError(f"a path is needed, such as 'samples.png', not {shown(path)}")
+        path = Path(path)
+        if path.suffix == ".npz":
+            kept = {name: getattr(self, name) for name in ("images", "sigmas", "states", "denoised")}
+            save_npz(path, {name: value.numpy() for name, value in kept.items() if value is not None})
+        elif path.suffix == ".png":
+            across = math.ceil(len(self) ** 0.5)
+            rows = [list(self.images[low : low + across]) for low in range(0, len(self), across)]
+            height, width = self.images.shape[-2:]
+            scale = max(1, round(SHOWN / max(height, width)))
+            picture = Image.fromarray(tiled(rows, (height, width), scale, scale))
+            with atomic_write(path) as file:
+                picture.save(file, "PNG")
+        else:
+            raise InputError(f"samples are saved as a picture (.png) or as arrays (.npz), not as {shown(path.name)}")
+        return path
+
+    def nearest(self, source: Source, k: int = 1) -> Neighbours:
+        """The images of `source` that are nearest to each sample: has the denoiser copied any?
+
+        Args:
+            source: the training images; with flips, of an image and its mirror image the nearer counts.
+            k: how many, 1 to the number of images.
+
+        Raises:
+            InputError: no source, images of another shape, or k out of range.
+        """
+        if not isinstance(source, Source):
+            raise InputError(f"a source is needed, not {shown(source)}")
+        indices, squares = nearest(source, self.images, k)
+        images = source.working(indices.flatten().numpy()).unflatten(0, indices.shape)
+        return Neighbours(images, indices, (squares / self.images[0].numel()).sqrt())
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -215,16 +306,19 @@ def sample(
         denoised (steps, n, C, H, W) float32.
 
     Raises:
-        InputError: n, steps or batch_size < 1; an unknown solver; an init of another shape, with NaN or infinities, or
-            that contradicts n; sigmas that contradict steps or the schedule, or do not decrease to 0; unknown classes.
+        InputError: no denoiser; n, steps or batch_size < 1, or more samples than fit into the memory; an unknown
+            solver; an init of another shape, with NaN or infinities, or that contradicts n; sigmas that contradict
+            steps or the schedule, or do not decrease to 0; unknown classes.
         SmaltiError: the denoiser returned NaN, infinities or another shape; names the step and sigma.
     """
-    shape = tuple(denoiser.shape)
+    shape = _shape_of(denoiser)
+    seed = check_seed(seed)
     levels = _levels(sigmas, steps, sigma_min, sigma_max, rho)
     advance = find_solver(solver)
     start, n = _start(init, n, shape)
+    size = n if batch_size is None else min(n, check_count("batch_size", batch_size))
+    _check_room(n, size, shape, len(levels), keep_states)
     classes = check_labels(labels, n, getattr(denoiser, "num_classes", None))
-    size = n if batch_size is None else check_count("batch_size", batch_size)
 
     batches = []
     report = progress if callable(progress) else None
@@ -241,6 +335,41 @@ def sample(
         states=torch.cat(states, dim=1) if keep_states else None,
         denoised=torch.cat(denoised, dim=1) if keep_states else None,
     )
+
+
+def _shape_of(denoiser: Any) -> tuple[int, int, int]:
+    """(C, H, W) of what a denoiser takes.
+
+    Raises:
+        InputError: it is none.
+    """
+    shape = getattr(denoiser, "shape", None)
+    if not callable(denoiser) or isinstance(denoiser, type) or shape is None:
+        raise InputError(
+            f"a denoiser is needed, called as denoiser(z, sigma) and with .shape = (C, H, W), not {shown(denoiser)}"
+        )
+    try:
+        channels, height, width = (check_count("each of (C, H, W)", side) for side in shape)
+    except (TypeError, ValueError):
+        raise InputError(f"the denoiser's shape must be (C, H, W), not {shown(shape)}") from None
+    return channels, height, width
+
+
+def _check_room(n: int, size: int, shape: tuple[int, int, int], levels: int, keep: bool) -> None:
+    """Raise InputError where the samples cannot fit into the memory of this machine."""
+    pixels = shape[0] * shape[1] * shape[2]
+    kept = 4 * n * pixels * (2 * levels if keep else 1)  # float32
+    working = 8 * 4 * size * pixels  # the state and what a step needs beside it, float64
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # a system that does not say
+        return
+    if kept + working > memory > 0:
+        needed, there = (-(-amount // 2**30) for amount in (kept + working, memory))
+        remedy = "keep_states=False or fewer samples" if keep else "a batch_size or fewer samples"
+        raise InputError(
+            f"{shown(n)} samples need {shown(needed)} GB of memory, and this machine has {there}; ask for {remedy}"
+        )
 
 
 def initial_noise(
@@ -284,7 +413,10 @@ def _start(init: torch.Tensor | np.ndarray | None, n: int, shape: tuple[int, ...
     n = check_count("n", n)
     if init is None:
         return None, n
-    z = torch.from_numpy(init) if isinstance(init, np.ndarray) else init
+    try:
+        z = torch.from_numpy(init) if isinstance(init, np.ndarray) else init
+    except TypeError:
+        raise InputError(f"init must be floating numbers, not {init.dtype}; z is (n, C, H, W)") from None
     check_z(z, shape)
     if z.shape[0] < 1:
         raise InputError("init holds no images; give (n, C, H, W) with n at least 1")

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import torch
 
 from smalti.core.errors import InputError, did_you_mean
+from smalti.core.validation import shown
 
 __all__ = ["SOLVERS", "Evaluate", "Solver", "euler", "find_solver", "heun"]
 
@@ -59,8 +60,8 @@ def find_solver(name: str | Solver) -> Solver:
     """
     if callable(name):
         return name
-    if name in SOLVERS:
+    if isinstance(name, str) and name in SOLVERS:
         return SOLVERS[name]
     raise InputError(
-        f"no solver is called {name!r}{did_you_mean(str(name), SOLVERS)} (solvers: {', '.join(sorted(SOLVERS))})"
+        f"no solver is called {shown(name)}{did_you_mean(shown(name), SOLVERS)} (solvers: {', '.join(sorted(SOLVERS))})"
     )

@@ -39,7 +39,7 @@ from smalti.source.memory import allocate, size_in_words
 __all__ = ["Built", "Store", "forget", "memory_store", "through_cache"]
 
 FORMAT = 2
-CHECKED_AT_ONCE = 32 << 20  # bytes of images that are compared with their checksums on opening (some 40 ms)
+CHECKED_AT_ONCE = 16 << 20  # bytes of images that are compared with their checksums on opening (some 20 ms)
 _TEMPORARY = ".tmp-"
 _LEFT_OVER = re.compile(r"\.tmp-(\d+)-[0-9a-z-]*")
 

@@ -22,7 +22,7 @@ LAYOUTS: dict[str, tuple[int | None, ...]] = {
 }
 MOST_CHANNELS = 4  # of what are pictures
 BEYOND, SHARE = 2.0, 0.75  # latents may be larger than 1: most values must be far outside
-DARK, BRIGHT_SHARE = 16, 0.001  # of 255: 12 bits in 16 reach 16
+DARK, BRIGHT_SHARE, DARK_BYTES = 16, 0.001, 1 << 20  # of 255: 12 bits in 16 reach 16
 
 
 def check_layout_name(layout: str | None) -> None:
@@ -78,9 +78,11 @@ def in_nchw(images: np.ndarray, layout: str | None) -> np.ndarray:
 def scale_doubt(images: np.ndarray) -> str | None:
     """What is odd about the scale of images (N, C, H, W), with the remedy; None where nothing is.
 
-    At most about 16 MiB of images, evenly spaced, are read. Zeros do not count: a background is 0 in every scale.
+    A sample is read, of images evenly spaced: about 16 MiB of floats, 1 MiB of bytes. Zeros do not count: a background is
+    0 in every scale.
     """
-    sample = images[:: max(-(-images.nbytes // BLOCK_BYTES), 1)]
+    most = DARK_BYTES if images.dtype == np.uint8 else BLOCK_BYTES
+    sample = images[:: max(-(-images.nbytes // most), 1)]
     if images.dtype == np.uint8:
         if int((sample > DARK).sum()) > BRIGHT_SHARE * sample.size:
             return None

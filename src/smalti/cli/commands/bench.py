@@ -41,7 +41,7 @@ def bench(
 ) -> None:
     """Measure the engine against the published algorithms and against this machine's floor."""
     if images.data is None and images != NO_DATA:
-        raise InputError("--hflip, --classes, --limit, --resolution, --layout and --skip-bad need --data")
+        raise InputError("--hflip, --classes, --limit, --resolution, --layout, --skip-bad and --split need --data")
     if out is None and overwrite:
         raise InputError("--overwrite needs --out")
     if out is not None:

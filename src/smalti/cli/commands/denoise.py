@@ -146,8 +146,8 @@ def _write(path: Path, arrays: Arrays, sigma: float, name: str, total: int) -> N
     import numpy as np
 
     from smalti.core.files import save_npz
+    from smalti.core.pixels import shown_noisy
     from smalti.report.pictures import NOISY_NOTE, aligned_rows, save_png, sigma_caption
-    from smalti.report.pixels import shown_noisy
 
     save_npz(path / ARRAYS, {**arrays, "sigma": np.float64(sigma)})
     done = len(arrays["z"])

@@ -24,12 +24,21 @@ class Named(Images):
 
 
 @command
-def info(images: Named, as_json: options.Json = False) -> None:
+def info(
+    images: Named,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every image and compare it with what was decoded.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
     """Count, size, channels, classes and range of a data set; what was skipped and why."""
     from smalti.cli.printing import print_json, print_rows
     from smalti.source import describe
 
-    facts = describe(images.open())
+    source = images.open()
+    facts: dict[str, Any] = describe(source)
+    if verify:
+        facts["verified"] = source.verify()
     return print_json(facts) if as_json else print_rows(info_rows(facts))
 
 
@@ -54,6 +63,13 @@ def info_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("conversion", facts["rule"]))
     if cache:
         rows.append(("cache", f"{cache['folder']} ({'used' if cache['hit'] else 'written'})"))
+    if "verified" in facts:
+        said = (
+            "every image is as it was decoded"
+            if facts["verified"]
+            else "nothing was decoded, so there is nothing to compare"
+        )
+        rows.append(("verified", said))
     classes = [c for c in facts["classes"] or [] if c["count"]]
     without = len(facts["classes"] or []) - len(classes)
     named = [

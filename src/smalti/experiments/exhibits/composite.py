@@ -20,6 +20,7 @@ import torch
 from smalti.analysis.forward import forward_batch
 from smalti.analysis.identity import source_identity
 from smalti.analysis.pixels import centre_and_edge
+from smalti.core.pixels import shown_noisy
 from smalti.core.table import Table
 from smalti.denoisers import PSPCFlex, PSPCSquare
 from smalti.engine.windows import Crops
@@ -28,7 +29,6 @@ from smalti.experiments.exhibit import Exhibit, Picture, Shown
 from smalti.experiments.steps import Arrays, Results, Step, Work
 from smalti.report.composite_figure import CompositeParts, composite_figure, masks_figure
 from smalti.report.image_grid import broken
-from smalti.report.pixels import shown_noisy
 
 if TYPE_CHECKING:
     from smalti.experiments.laboratory import Laboratory

@@ -16,6 +16,7 @@ import torch
 
 from smalti.analysis.errors import Deviations, deviations, error_sigmas, example_outputs
 from smalti.analysis.identity import source_identity
+from smalti.core.pixels import shown_noisy
 from smalti.core.table import Table
 from smalti.experiments.captions import BANDS, listed, runs, significant, with_interval
 from smalti.experiments.costs import count_within
@@ -25,7 +26,6 @@ from smalti.experiments.steps import Arrays, Results, Step, Work
 from smalti.report.curves import agreement_figure, error_figure
 from smalti.report.image_grid import image_grid
 from smalti.report.pictures import NOISY_NOTE
-from smalti.report.pixels import shown_noisy
 
 __all__ = ["ErrorToOptimal"]
 

@@ -13,6 +13,7 @@ import torch
 from smalti.analysis.intervals import Bootstrap
 from smalti.analysis.subjects import evaluate
 from smalti.core.denoiser import Denoiser
+from smalti.core.pixels import shown_noisy
 from smalti.core.schedule import nearest_level
 from smalti.core.table import Table
 from smalti.experiments.captions import level, listed, significant
@@ -23,7 +24,6 @@ from smalti.experiments.steps import Arrays, Results, Step, Work
 from smalti.metrics import mse
 from smalti.report.image_grid import image_grid
 from smalti.report.pictures import NOISY_NOTE
-from smalti.report.pixels import shown_noisy
 
 __all__ = ["Galleries"]
 

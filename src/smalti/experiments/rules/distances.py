@@ -45,6 +45,7 @@ __all__ = [
 
 NEARER_THAN_GAUSSIAN = (0.3, 3.0)  # sigma
 ALL = (0.0, float("inf"))
+RIVALS = (OPTIMAL, SQUARE, GAUSSIAN, CFDM)
 
 
 def pspc_nearer_than_optimal(tables: Tables, setting: Setting) -> Iterator[Part]:
@@ -70,7 +71,7 @@ def flex_nearer_than_square(tables: Tables, setting: Setting) -> Iterator[Part]:
 
 def flex_nearest_in_reverse(tables: Tables, setting: Setting) -> Iterator[Part]:
     """Against each rival; the effect is that of the nearest rival, since a mean would be that of the furthest."""
-    parts = list(_against(tables, setting, (FLEX,), (OPTIMAL, SQUARE, GAUSSIAN, CFDM), processes=("reverse",)))
+    parts = list(_against(tables, setting, (FLEX,), RIVALS, processes=("reverse",), by_rival=True))
     effects = [part.effect.value for part in parts if part.effect is not None and not part.limited]
     for part in parts:
         if part.effect is None or part.effect.value > min(effects, default=part.effect.value):
@@ -96,8 +97,9 @@ def _against(
     processes: Sequence[str] = PROCESSES,
     inside: tuple[float, float] = ALL,
     everywhere: bool = False,
+    by_rival: bool = False,
 ) -> Iterator[Part]:
-    """A part for each of `names`, rival and process."""
+    """A part for each of `names`, rival and process; its facet is the process, or the rival."""
     words = "" if inside == ALL else f", sigma {inside[0]:g} to {inside[1]:.2g}"
     found, lacking = False, f"there are no levels of both {' or '.join(names)} and {' or '.join(rivals)}"
     for name in names:
@@ -120,6 +122,7 @@ def _against(
                     statistic="mean difference of MSE",
                     kind=kind,
                     limited=not setting.limited.keys().isdisjoint((name, rival)),
+                    facet=rival if by_rival else process,
                 )
     if not found:
         raise NotTested(lacking)

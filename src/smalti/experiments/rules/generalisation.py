@@ -22,6 +22,7 @@ from smalti.experiments.rules.reading import MIDDLE, OPTIMAL, curve, reading_of
 __all__ = ["halves_agree", "optimal_copies"]
 
 COPIED = 0.75  # share of samples that are copies from which "sampling copies" is said
+HALVES = ("one half", "the other half")
 PAIRED = "networks-less-network-optimal"
 
 
@@ -30,13 +31,14 @@ def halves_agree(tables: Tables, setting: Setting) -> Iterator[Part]:
     low, high = MIDDLE[0], MIDDLE[1] * setting.scale
     rows = _comparison(tables, PAIRED)
     level = floor_of(row["value"] for row in tables["halves"] if row["comparison"] == "network-optimal")
-    for name in dict.fromkeys(row["a"] for row in rows):
+    for facet, name in zip(HALVES, dict.fromkeys(row["a"] for row in rows), strict=False):
         yield judge(
             f"{name}, sigma {low:g} to {high:.2g}",
             [times(it, -1) for sigma, it in curve(rows, "value", a=name) if within(sigma, low, high)],
             floor=level,
             statistic="mean difference of MSE",
             kind="paired",
+            facet=facet,
         )
 
 

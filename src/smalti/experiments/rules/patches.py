@@ -25,6 +25,7 @@ __all__ = ["best_side_shrinks", "larger_patches_needed", "patches_equal_optimal"
 LOW = 0.1  # below: W sec. 5 finds patch posterior means equal to optimal's
 HIGH = 30.0  # above: as well
 NEARER = 3.0  # up to here the article and the workshop paper agree that patches are nearer to networks than optimal is
+ENDS = ("small sigma", "large sigma")
 SMALL = 0.25  # of the largest error: what counts as small against it
 
 
@@ -33,7 +34,8 @@ def patches_equal_optimal(tables: Tables, setting: Setting) -> Iterator[Part]:
     rows = rows_of(tables, "w5-patches", "error", process="forward", target=OPTIMAL)
     largest = max((reading_of(row, "error") for row in rows), key=lambda error: error.value)
     high = HIGH * setting.scale
-    for words, inside in ((f"below {LOW:g}", (0.0, LOW)), (f"above {high:.2g}", (high, float("inf")))):
+    bounds = ((f"below {LOW:g}", (0.0, LOW)), (f"above {high:.2g}", (high, float("inf"))))
+    for facet, (words, inside) in zip(ENDS, bounds, strict=True):
         ends = [row for row in rows if inside[0] < row["sigma"] < inside[1] and row["side"] < setting.side]
         yield judge(
             f"sigma {words}, error below {SMALL:g} of the largest ({largest.value:.3g})",
@@ -41,6 +43,7 @@ def patches_equal_optimal(tables: Tables, setting: Setting) -> Iterator[Part]:
             levels="sides and levels",
             everywhere=True,
             statistic="mean margin of MSE",
+            facet=facet,
         )
 
 

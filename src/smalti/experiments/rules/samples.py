@@ -20,11 +20,13 @@ from smalti.experiments.evidence import (
     rows_of,
     shown,
     times,
+    within,
 )
 from smalti.experiments.rules.reading import (
     CFDM,
     FLEX,
     GAUSSIAN,
+    MIDDLE,
     OPTIMAL,
     PSPC,
     Rule,
@@ -43,6 +45,10 @@ __all__ = [
 ]
 
 PUBLISHED_MEASURE = "sscd"
+COMPOUND = ("compound", "in the middle")
+STRUCTURE = ("more than chance", "more than optimal")
+RIVALS = (OPTIMAL, CFDM, GAUSSIAN)
+GAINED = 0.5  # of the final distance, that the middle of the trajectory adds at least
 KEPT = 0.25  # of the way from the similarity of unrelated samples to that of equal ones: clearly more than chance
 
 Case = tuple[tuple[str, ...], Reading, bool]  # the denoisers in it, what was read, whether it is paired
@@ -52,10 +58,12 @@ Case = tuple[tuple[str, ...], Reading, bool]  # the denoisers in it, what was re
 
 
 def errors_compound(tables: Tables, setting: Setting) -> Iterator[Part]:
-    """The distance of final samples against the largest error that one step makes, over the network's own states.
+    """The distance of final samples against the largest error that one step makes over the network's own states, and against where other
+    networks end; and how much of it the middle of the trajectory adds.
 
     All distances are 0 at the start, so that growth alone says nothing: a denoiser whose errors do not add up ends no further from the
-    network than its worst single output is. How the optimal denoiser fares is said beside it.
+    network than its worst single output is. Trajectories of another network go apart too: what is no more than that is not PSPC's. How
+    the optimal denoiser fares is said beside it.
     """
     states = rows_of(tables, "a8-trajectories", "distance")
     steps = rows_of(tables, "w6-to-network", "mse", process="reverse")
@@ -67,6 +75,17 @@ def errors_compound(tables: Tables, setting: Setting) -> Iterator[Part]:
             return None
         return path[-1][1], max((error for _, error in errors), key=lambda error: error.value)
 
+    def gained(name: str) -> Reading | None:
+        """What the middle adds to the distance, less `GAINED` of where it ends."""
+        low, high = MIDDLE[0], MIDDLE[1] * setting.scale
+        path = curve(states, "distance", denoiser=name)
+        inside = [place for place, (sigma, _) in enumerate(path) if within(sigma, low, high)]
+        if len(inside) < 2:
+            return None
+        first, last = path[inside[0]][1], path[min(inside[-1] + 1, len(path) - 1)][1]
+        return minus(minus(last, first), times(path[-1][1], GAINED))
+
+    others = {name: both[0] for name in setting.networks if name != setting.reference and (both := ends(name))}
     beside = ends(OPTIMAL)
     optimal = f", optimal {beside[0].value:.3g} after {beside[1].value:.3g}" if beside else ""
     found = False
@@ -86,7 +105,34 @@ def errors_compound(tables: Tables, setting: Setting) -> Iterator[Part]:
             statistic="mean difference of MSE",
             kind="unpaired",
             limited=name in setting.limited,
+            facet=COMPOUND[0],
         )
+        for other, end in others.items():
+            apart = judge(
+                f"{setting.named(name)} ends further than {other}, which ends {end.value:.3g} from them",
+                [minus(both[0], end)],
+                levels="ends",
+                least=1,
+                floor=floor(tables, "reverse"),
+                statistic="difference of MSE",
+                kind="unpaired",
+                limited=name in setting.limited,
+            )
+            yield replace(apart, effect=None)
+        middle = gained(name)
+        if middle is not None:
+            words = f"sigma {MIDDLE[0]:g} to {MIDDLE[1] * setting.scale:.2g} add at least {GAINED:g} of that"
+            added = judge(
+                f"{setting.named(name)}, {words}",
+                [middle],
+                levels="trajectories",
+                least=1,
+                statistic="margin of MSE",
+                kind="unpaired",
+                limited=name in setting.limited,
+                facet=COMPOUND[1],
+            )
+            yield replace(added, effect=None)
     if not found:
         raise NotTested(f"there are no trajectories and one-step errors of {' or '.join(PSPC)}")
 
@@ -142,7 +188,8 @@ def _by_measure(rule: Callable[[_Similarities, Setting], Iterator[Part]]) -> Rul
 
 @_by_measure
 def structure_kept(known: _Similarities, setting: Setting) -> Iterator[Part]:
-    """PSPC's similarity to the network's samples against chance, with what the optimal and the Gaussian denoiser have beside it."""
+    """PSPC's similarity to the network's samples against chance, and against the optimal denoiser's: what shared noise alone gives. The
+    Gaussian denoiser's stands beside it."""
     network = setting.reference or ""
     if not any(pair in known.chance for pair in ((name, network) for name in PSPC)):
         raise NotTested("a9-similarity does not say how alike samples of PSPC and the network, or unrelated ones, are")
@@ -161,7 +208,21 @@ def structure_kept(known: _Similarities, setting: Setting) -> Iterator[Part]:
             statistic="similarity above chance",
             effects=[above],
             limited=name in setting.limited,
+            facet=STRUCTURE[0],
         )
+        over = known.difference(name, network, OPTIMAL)
+        if over is not None:
+            more = judge(
+                f"{known.measure}, {setting.named(name)} against {OPTIMAL}",
+                [over[0]],
+                levels="composites",
+                least=1,
+                statistic="difference of similarity",
+                kind=_kind([over[1]]),
+                limited=name in setting.limited,
+                facet=STRUCTURE[1],
+            )
+            yield replace(more, effect=None)
 
 
 def _beside(known: _Similarities, name: str, network: str, setting: Setting) -> str:
@@ -180,9 +241,9 @@ def _beside(known: _Similarities, name: str, network: str, setting: Setting) -> 
 @_by_measure
 def flex_nearer_in_similarity(known: _Similarities, setting: Setting) -> Iterator[Part]:
     """To each network, against each rival."""
-    rivals = (OPTIMAL, CFDM, GAUSSIAN)
-    cases = [case for network in setting.networks for rival in rivals for case in known.case(FLEX, network, rival)]
-    yield from _weighed(known, setting, f"{FLEX} against others", cases, "pairs of network and rival")
+    for rival in RIVALS:
+        cases = [case for network in setting.networks for case in known.case(FLEX, network, rival)]
+        yield from _weighed(known, setting, f"{FLEX} against {rival}", cases, "networks", facet=rival)
 
 
 @_by_measure
@@ -202,14 +263,20 @@ def networks_nearer_to_each_other(known: _Similarities, setting: Setting) -> Ite
 
 
 def _weighed(
-    known: _Similarities, setting: Setting, what: str, cases: Sequence[Case], levels: str, everywhere: bool = False
+    known: _Similarities,
+    setting: Setting,
+    what: str,
+    cases: Sequence[Case],
+    levels: str,
+    everywhere: bool = False,
+    facet: str = "",
 ) -> Iterator[Part]:
     """A part of the cases without limited denoisers, and one of those with them where there are any."""
     groups: dict[bool, list[Case]] = {False: [], True: []}
     for case in cases:
         groups[not setting.limited.keys().isdisjoint(case[0])].append(case)
     for limited, group in groups.items():
-        if limited and not group:
+        if not group and (limited or groups[True]):
             continue
         fewer = dict.fromkeys(setting.named(name) for case in group for name in case[0] if name in setting.limited)
         yield judge(
@@ -221,6 +288,7 @@ def _weighed(
             statistic="mean difference",
             kind=_kind([paired for _, _, paired in group]),
             limited=limited,
+            facet=facet,
         )
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from smalti.core.errors import InputError
-from smalti.report.pixels import channels_note, shown_noisy, tile, to_u8
+from smalti.core.pixels import channels_note, shown_noisy, tile, to_u8
 
 
 def test_every_stored_value_survives():
