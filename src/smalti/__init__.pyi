@@ -1,6 +1,7 @@
 """The public names of smalti and where each is defined: the one list, read by type checkers and, when a name is first used, by
 `lazy_loader`. A new public name is one line here."""
 
+from . import adapters as adapters
 from . import metrics as metrics
 from . import quality as quality
 from .analysis.calibration import Calibration as Calibration

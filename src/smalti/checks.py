@@ -19,7 +19,7 @@ from smalti.core.noise import standard_normal
 from smalti.core.schedule import edm_sigmas
 from smalti.core.validation import shown
 from smalti.engine import PosteriorMeanCollection, SamePlace
-from smalti.engine.backend import backend_refuses
+from smalti.engine.backends import backend_refuses
 from smalti.engine.elements import Block, blocks
 from smalti.engine.threads import get_threads, set_threads
 from smalti.source import Source
@@ -401,7 +401,7 @@ def _composite_of(collection: PosteriorMeanCollection, point: torch.Tensor | Non
 
     def elements() -> Iterator[tuple[Block, torch.Tensor]]:
         """Blocks, with the distances (K, n) of their elements."""
-        for block in blocks(collection, selection, 32, torch.float64, torch.device("cpu")):
+        for block in blocks(collection.problem, selection, 32, torch.float64, torch.device("cpu")):
             admitted = torch.ones(len(queries), dtype=torch.bool) if block.admitted is None else block.admitted
             distances = torch.zeros(len(queries), len(block.images), dtype=torch.float64)
             if point is not None:
@@ -441,7 +441,7 @@ def _backends(subject: Subject) -> list[tuple[str, Denoiser]]:
     found = []
     for name in ("numba", "torch"):
         other = type(subject.denoiser)(**{**subject.denoiser.parameters_shown(), "backend": name})
-        refusals = {backend_refuses(other.collection(sigma), name) for sigma in edm_sigmas().tolist()}  # type: ignore[attr-defined]
+        refusals = {backend_refuses(other.collection(sigma).problem, name) for sigma in edm_sigmas().tolist()}  # type: ignore[attr-defined]
         if refusals == {None}:
             found.append((name, other))
     assert found, "no fast backend covers it"

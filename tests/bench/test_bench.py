@@ -12,10 +12,9 @@ from helpers import random_source
 from smalti import InputError
 from smalti.bench import Measurement, Results, check_only, markdown, probes, scaling
 from smalti.bench.floor import admitted, multiply_add_rate, operations, read_rate
-from smalti.bench.measure import KINDS
-from smalti.bench.measurement import best
-from smalti.bench.setup import Setup
-from smalti.bench.subject import synthetic
+from smalti.bench.results import best
+from smalti.bench.runner import KINDS
+from smalti.bench.setup import Setup, synthetic
 from smalti.denoisers import EquivariantLocalScore
 
 

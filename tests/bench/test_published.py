@@ -8,8 +8,8 @@ import torch
 from helpers import noisy, random_source
 from smalti import LocalScore, Optimal, PSPCSquare
 from smalti.bench import published
-from smalti.bench.masks import heat_of, pca_masks, share_for
 from smalti.bench.published import batched_loop, border_aware, crop_by_crop, equivariant, local_score
+from smalti.bench.rows.masks import heat_of, pca_masks, share_for
 from smalti.bench.setup import Setup
 from smalti.denoisers import EquivariantLocalScore, PCALocality, PSPCFlex
 

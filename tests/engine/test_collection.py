@@ -272,7 +272,7 @@ def test_many_chunks_and_waves_give_the_same_bits_on_any_number_of_threads(monke
         reference = PosteriorMeanCollection(source, queries, responses, backend="reference")
         whole = collection(z, 0.5), collection.jacobian_product(z, 0.5, direction, transpose=True)
         with monkeypatch.context() as patch:
-            patch.setattr("smalti.engine.compiled.program.CHUNK", 4)
+            patch.setattr("smalti.engine.programs.base.CHUNK", 4)
             patch.setattr("smalti.engine.threads.WAVE", 3)
             results = []
             for threads in (1, 2, 3):

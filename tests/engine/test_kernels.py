@@ -12,8 +12,9 @@ from helpers import noisy, random_source
 from smalti.engine.collection import PosteriorMeanCollection
 from smalti.engine.compiled import kernels
 from smalti.engine.compiled.exp2 import exp2
-from smalti.engine.compiled.pixel_program import PixelProgram
 from smalti.engine.compiled.pixel_rows import absorb_pixels
+from smalti.engine.programs.pixels import PixelProgram
+from smalti.engine.programs.table import row_for
 from smalti.engine.windows import Centred
 
 
@@ -81,7 +82,7 @@ def test_one_pass_for_pixels(shape, dtype):
     source = random_source(6, shape, dtype=dtype, hflip=True)
     for window in (1, 3, 5, 2 * max(shape[1:]) - 1):
         collection = PosteriorMeanCollection(source, Centred(window), Centred(1), tolerance=0)
-        assert PixelProgram.covers(collection)
+        assert row_for(collection.problem).prepare is PixelProgram
         reference = PosteriorMeanCollection(source, Centred(window), Centred(1), backend="reference")
         for sigma in (0.003, 0.4, 5.0):
             z = noisy(source, sigma, 3)

@@ -8,12 +8,12 @@ import torch
 
 from helpers import noisy, random_source
 from smalti import Entries, Masks, PosteriorMeanCollection, Source
-from smalti.engine.compiled import tree_program
-from smalti.engine.compiled.atoms import grouped, make_atoms
-from smalti.engine.compiled.mask_tree import EMPTY, mask_tree
 from smalti.engine.compiled.rows import LANES
-from smalti.engine.compiled.tree_program import TreeProgram
 from smalti.engine.precision import TOLERATED, rounding_error
+from smalti.engine.programs import hard_masks
+from smalti.engine.programs.atoms import grouped, make_atoms
+from smalti.engine.programs.hard_masks import TreeProgram
+from smalti.engine.programs.mask_tree import EMPTY, mask_tree
 
 
 def windows(shape, channels: int, soft: bool, seed: int = 1) -> torch.Tensor:
@@ -183,14 +183,16 @@ def test_rounding_stays_within_its_bound(kind, monkeypatch):
     """One image: its log-normalisers are logits, whose error is at most what `rounding_error` says; in int32, the coarser numbers."""
     source = difficult(kind).subset([3])
     masks = Masks(entry_windows(source.shape, 0.6))
-    monkeypatch.setattr(tree_program, "TOLERATED", np.inf)
+    monkeypatch.setattr(hard_masks, "TOLERATED", np.inf)
     exact, fast = (PosteriorMeanCollection(source, masks, Entries(), backend=b) for b in ("reference", "numba"))
     worst = 0.0
     for sigma in (0.3, 0.1, 0.03):
         for level in np.linspace(-1.3, 1.3, 14):
             z = torch.full((1, *source.shape), level, dtype=torch.float64)
-            program = TreeProgram(fast, z, torch.tensor([sigma], dtype=torch.float64), fast._selection(None, None))
-            quantum = float(program.reach[0]) / tree_program.LARGEST[np.int32] * np.log(2)
+            program = TreeProgram(
+                fast.problem, z, torch.tensor([sigma], dtype=torch.float64), fast._selection(None, None)
+            )
+            quantum = float(program.reach[0]) / hard_masks.LARGEST[np.int32] * np.log(2)
             error = (fast.log_normalisers(z, sigma) - exact.log_normalisers(z, sigma)).abs().max()
             worst = max(worst, float(error) / rounding_error(quantum, program.layout.trees[0].largest))
     assert 0.1 < worst < 1, worst
@@ -201,7 +203,7 @@ def test_int32_and_float64_are_both_used():
     collection = PosteriorMeanCollection(source, Masks(entry_windows(source.shape, 1.0)), Entries(), backend="numba")
     sigma = torch.tensor([8.0, 0.02], dtype=torch.float64)
     z = source.working(np.arange(2)).double()
-    program = TreeProgram(collection, z, sigma, collection._selection(None, None))
+    program = TreeProgram(collection.problem, z, sigma, collection._selection(None, None))
     assert program.coarse.tolist() == [True, False]
     assert TOLERATED == 4e-5
     together = collection(z, sigma)

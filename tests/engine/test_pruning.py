@@ -16,10 +16,10 @@ import torch
 from helpers import noisy, random_source
 from smalti import InputError, Source
 from smalti.engine.collection import PosteriorMeanCollection
-from smalti.engine.compiled.full_program import FullProgram
-from smalti.engine.compiled.shift_program import _Plan
 from smalti.engine.elements import Selection
 from smalti.engine.match import EveryPlace, SameBorderDistance, SamePlace
+from smalti.engine.programs.shifts import _Plan
+from smalti.engine.programs.whole import WholeProgram
 from smalti.engine.pruning import check_tolerance, gap_bits
 from smalti.engine.windows import Centred, Crops, Full, Masks
 
@@ -204,7 +204,7 @@ def test_an_image_that_is_far_in_the_pixels_that_are_looked_at_first():
     found = PosteriorMeanCollection(source, Full())
     expected = PosteriorMeanCollection(source, Full(), backend="reference")
     assert (found(z, sigma) - expected(z, sigma)).abs().max() <= 1e-5 + FLOAT32 * 2
-    logits = FullProgram(found, z, sigma, Selection(np.arange(1100), np.zeros(1100))).logits()
+    logits = WholeProgram(found.problem, z, sigma, Selection(np.arange(1100), np.zeros(1100))).logits()
     stopped = np.isneginf(logits).any(1)
     assert stopped[:3].all()
     assert not stopped[4]

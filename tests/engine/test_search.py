@@ -9,11 +9,12 @@ import torch
 from helpers import noisy, random_source
 from smalti import Centred, EveryPlace, PosteriorMeanCollection, SameBorderDistance, Source
 from smalti.engine import threads
-from smalti.engine.compiled import search_kernels, shift_program
-from smalti.engine.compiled.search_kernels import plain
-from smalti.engine.compiled.shift_program import ShiftProgram
+from smalti.engine.compiled import search_kernels
+from smalti.engine.compiled.jit import plain
 from smalti.engine.compiled.sketch_rows import COARSE, FINE, QUERIES, sketch_distance, survivors, window_distance
-from smalti.engine.compiled.sketches import Sketches
+from smalti.engine.programs import shifts
+from smalti.engine.programs.shifts import ShiftProgram
+from smalti.engine.programs.sketches import Sketches
 
 
 def collection(source, size, borders, backend="numba", tolerance=1e-5, **match):
@@ -27,7 +28,7 @@ def collection(source, size, borders, backend="numba", tolerance=1e-5, **match):
 @pytest.fixture
 def always(monkeypatch):
     """Searches whatever it costs; the list of how many z each call searched for."""
-    monkeypatch.setattr(shift_program._Plan, "cost", 1e15)
+    monkeypatch.setattr(shifts._Plan, "cost", 1e15)
     return _spied(monkeypatch)
 
 
@@ -284,7 +285,7 @@ def test_what_is_given_up(monkeypatch, chosen):
     exact = collection(source, 3, "aware", "torch")
     z = noisy(source, 0.1)
     for cost in (0.0, 1.0, 1e3, 3e4, 1e5, 1e15):
-        monkeypatch.setattr(shift_program._Plan, "cost", cost)
+        monkeypatch.setattr(shifts._Plan, "cost", cost)
         torch.testing.assert_close(fast(z, 0.1), exact(z, 0.1), atol=1e-5, rtol=0)
     assert chosen[0] == (0, 2)
     assert chosen[-1] == (2, 2)

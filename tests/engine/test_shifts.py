@@ -7,7 +7,7 @@ import torch
 
 from helpers import noisy, random_source
 from smalti import Centred, EveryPlace, PosteriorMeanCollection, SameBorderDistance, Source
-from smalti.engine.backend import backend_refuses
+from smalti.engine.backends import backend_refuses
 
 
 def collection(source, size, borders, backend, **match):
@@ -57,11 +57,11 @@ def test_priors_and_parts(borders):
 def test_what_it_does_not_cover():
     """A border narrower than the windows would let shifts cut them differently; other responses need more than one pixel."""
     source = random_source(5, (1, 6, 6))
-    assert backend_refuses(collection(source, 5, "aware", "auto", border=1), "numba")
+    assert backend_refuses(collection(source, 5, "aware", "auto", border=1).problem, "numba")
     assert backend_refuses(
-        PosteriorMeanCollection(source, Centred(3, wrap=True), Centred(3, wrap=True), EveryPlace()), "numba"
+        PosteriorMeanCollection(source, Centred(3, wrap=True), Centred(3, wrap=True), EveryPlace()).problem, "numba"
     )
-    assert not backend_refuses(collection(source, 3, "aware", "auto", border=2), "numba")
+    assert not backend_refuses(collection(source, 3, "aware", "auto", border=2).problem, "numba")
 
 
 @pytest.mark.parametrize("borders", ["circular", "aware"])

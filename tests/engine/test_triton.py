@@ -28,7 +28,7 @@ from smalti import (
     edm_sigmas,
 )
 from smalti.engine import Entries
-from smalti.engine.backend import backend_for
+from smalti.engine.backends import backend_for
 from smalti.engine.collection import PosteriorMeanCollection
 from smalti.engine.triton_backend import TritonBackend
 
@@ -195,15 +195,15 @@ def test_what_is_refused(monkeypatch):
         collection(noisy(source, 1.0), 1.0)
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     large = PosteriorMeanCollection(random_source(1, (1, 4, 130)), Crops(3))
-    assert "do not fit a tile" in TritonBackend().unsupported(large, cpu)
+    assert "do not fit a tile" in TritonBackend().unsupported(large.problem, cpu)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert TritonBackend().unsupported(collection, cpu) == "the package triton is not installed"
+    assert TritonBackend().unsupported(collection.problem, cpu) == "the package triton is not installed"
 
 
 def test_auto_takes_it_on_cuda_alone(monkeypatch):
     collection, _ = pair(random_source(3, (1, 4, 4)), Crops(2))
-    assert backend_for("auto", collection, torch.device("cpu")).name == "numba"
+    assert backend_for("auto", collection.problem, torch.device("cpu")).name == "numba"
     monkeypatch.setattr("smalti.engine.triton.resident.fits", lambda source, device: True)
-    assert backend_for("auto", collection, torch.device("cuda")).name == "triton"
+    assert backend_for("auto", collection.problem, torch.device("cuda")).name == "triton"
     monkeypatch.setattr("smalti.engine.triton.resident.fits", lambda source, device: False)
-    assert backend_for("auto", collection, torch.device("cuda")).name == "torch"
+    assert backend_for("auto", collection.problem, torch.device("cuda")).name == "torch"

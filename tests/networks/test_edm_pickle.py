@@ -94,7 +94,7 @@ def test_defaults_are_those_of_edm(tmp_path):
     module = edm.record(network, {edm.UNet: state}, "")
     checkpoint = read_edm_pickle(written(tmp_path / "x.pkl", edm.edm_bytes(module)))
     assert checkpoint.about["arguments"] == {
-        **ARGUMENTS,
+        **ARGUMENTS["SongUNet"],
         **{
             "img_resolution": 4,
             "in_channels": 1,
@@ -124,15 +124,34 @@ def renamed(outer: str | None = None, inner: str | None = None) -> edm.Persisten
     return module
 
 
+@pytest.mark.parametrize(("outer", "kind"), [("VPPrecond", "vp"), ("VEPrecond", "ve")])
+def test_other_preconditionings(tmp_path, outer, kind):
+    """The same network, read under another class, denoises by another formula."""
+    path = written(tmp_path / "x.pkl", edm.edm_bytes({"ema": renamed(outer)}))
+    network, direct = Network.load(path), edm.unet({})
+    assert network.config["preconditioning"] == kind
+    assert "sigma_data" not in network.config
+    z, sigma = torch.randn(2, 1, 4, 4), torch.tensor([0.3, 7.0])
+    level = sigma[:, None, None, None]
+    with torch.no_grad():
+        if kind == "ve":
+            wanted = z + level * direct.model(z, (sigma / 2).log())
+        else:
+            t = ((0.01 + 39.8 * (1 + sigma**2).log()).sqrt() - 0.1) / 19.9
+            wanted = z - level * direct.model(z / (1 + level**2).sqrt(), 999 * t)
+    torch.testing.assert_close(network(z, sigma), wanted, rtol=1e-5, atol=1e-5)
+    for constant in ("beta_d", "M"):
+        module = renamed("VPPrecond")
+        module.meta["state"][constant] = 20
+        with pytest.raises(InputError, match=f"another {constant} than"):
+            read_edm_pickle(written(tmp_path / "x.pkl", edm.edm_bytes({"ema": module})))
+
+
 @pytest.mark.parametrize(
     ("outer", "inner", "said"),
     [
-        (None, "DhariwalUNet", "EDMPrecond around DhariwalUNet, the ADM architecture"),
-        ("VPPrecond", None, "VPPrecond around SongUNet: another preconditioning"),
-        ("VEPrecond", None, "VEPrecond around SongUNet: another preconditioning"),
-        ("iDDPMPrecond", "DhariwalUNet", "iDDPMPrecond around DhariwalUNet: another preconditioning"),
         (None, "MyUNet", "EDMPrecond around MyUNet, which smalti does not know"),
-        ("Generator", None, "Generator around SongUNet: a class that smalti does not know"),
+        ("Generator", None, "Generator around SongUNet, a class that smalti does not know"),
         ("SongUNet", None, "a bare SongUNet without its preconditioning"),
         ("\x1b[31mEvil\nTwo", None, r"\?\[31mEvil\?Two around"),
     ],

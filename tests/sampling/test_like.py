@@ -61,7 +61,12 @@ def test_tiles_are_seamless():
 
 @pytest.mark.parametrize(("symmetric", "axis"), [("horizontal", -1), ("vertical", -2)])
 def test_symmetry_is_exact(symmetric, axis):
-    image = generate_like(PICTURE, symmetric=symmetric, eta=0.5, **OPTIONS).images[0]
+    result = generate_like(PICTURE, symmetric=symmetric, eta=0.5, sources=True, **OPTIONS)
+    image, places = result.images[0], result.places[0]
+    sure = torch.from_numpy(places.share > 0.99)
+    assert sure.double().mean() > 0.05
+    copied = read_picture(PICTURE)[:, places.row, places.column]
+    assert (copied - image.double()).abs().amax(0)[sure].max() < 0.05
     assert torch.equal(image, image.flip(axis))
     assert image.std() > 0.1
 

@@ -85,7 +85,7 @@ def patch_errors(
     highest = torch.full((batch, count), -torch.inf)
     mass = torch.zeros((batch, count), dtype=torch.float64)
     total = torch.zeros((batch, count, int(np.prod(shape))), dtype=torch.float64)
-    for block in blocks(collection, selection, BLOCK, torch.float32, torch.device("cpu")):
+    for block in blocks(collection.problem, selection, BLOCK, torch.float32, torch.device("cpu")):
         images = block.images.flatten(1)
         for b in range(batch):
             squares = (z[b] - block.images).square_()

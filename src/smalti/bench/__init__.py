@@ -7,9 +7,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from smalti.bench import scaling as scaling_
-from smalti.bench.measure import KINDS, Bench, measure
-from smalti.bench.measurement import Measurement, Results
-from smalti.bench.subject import synthetic
+from smalti.bench.results import Measurement, Results
+from smalti.bench.runner import KINDS, Bench, measure
+from smalti.bench.setup import synthetic
 from smalti.core.errors import InputError, did_you_mean
 from smalti.core.files import atomic_write
 from smalti.core.progress import progress
@@ -26,7 +26,7 @@ def run(data: Source | None, out: Path | None, quick: bool, only: Collection[str
         data: what to measure on; None takes 50,000 smooth random images (5,000 if quick).
         out: folder for the results.
         quick: fewer patch sizes and steps, for a look in a few minutes.
-        only: kinds of rows, of `smalti.bench.measure.KINDS`; all by default.
+        only: kinds of rows, of `smalti.bench.runner.KINDS`; all by default.
 
     Raises:
         InputError: images of another size; an unknown kind.

@@ -9,11 +9,9 @@ import math
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
-from smalti.bench.masks import pca_masks
-from smalti.bench.measurement import best
-from smalti.bench.rows.masks import flex_of_size, prepare
-from smalti.bench.setup import Setup, evenly
-from smalti.bench.subject import noisy
+from smalti.bench.results import best
+from smalti.bench.rows.masks import flex_of_size, pca_masks, prepare
+from smalti.bench.setup import Setup, evenly, noisy
 from smalti.core.denoiser import Denoiser
 from smalti.core.table import Table
 from smalti.denoisers import (

@@ -1,4 +1,4 @@
-"""What the rows of the benchmark share: the source, slices of it, its Wiener filter, and the machine's rates."""
+"""What the rows of the benchmark share: the source, slices of it, noisy images, its Wiener filter, and the machine's rates."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 import torch
 
 from smalti.bench.floor import multiply_add_rate, operations, operations_of_a_pair, read_rate
-from smalti.bench.measurement import best
+from smalti.bench.results import best
+from smalti.core.noise import standard_normal
 from smalti.core.schedule import edm_sigmas
 from smalti.denoisers.gaussian import Gaussian
 from smalti.denoisers.pspc import TABLE_1
 from smalti.engine.compiled.sketch_rows import COARSE
 from smalti.source import Source
 
-__all__ = ["BATCH", "Setup", "evenly", "table_1_sigma"]
+__all__ = ["BATCH", "Setup", "evenly", "noisy", "synthetic", "table_1_sigma"]
 
 SLICE, SLICE_OF_BATCH = 1000, 200  # images that the published algorithm is timed on, for one query and for a batch
 SLICE_OF_SHIFTS = 64  # the same of the equivariant machines: one of their batches
@@ -92,7 +93,7 @@ class Setup:
         return len(self.source) * pairs * operations_of_a_pair(self.source.shape[0], side) / self.rate
 
     def floor_of_search(self, pairs: int) -> float:
-        """The same where only sketches are compared (see `smalti.engine.compiled.sketches`); subtractions run beside multiplications."""
+        """The same where only sketches are compared (see `smalti.engine.programs.sketches`); subtractions run beside multiplications."""
         return len(self.source) * pairs * COARSE / self.rate
 
 
@@ -105,3 +106,20 @@ def table_1_sigma(side: int) -> float:
     """The first noise level that Table 1 serves with patches of this side (the last of whole images for 32)."""
     levels = [i for i, p in enumerate(TABLE_1) if p == side]
     return float(edm_sigmas()[levels[-1] if side == 32 else levels[0]])
+
+
+def synthetic(count: int) -> Source:
+    """Smooth random 32 x 32 colour images for a benchmark without data: uint8, seeded."""
+    rng = np.random.default_rng(0)
+    images = np.empty((count, 3, 32, 32), np.uint8)
+    for start in range(0, count, 1000):
+        coarse = torch.from_numpy(rng.standard_normal((min(1000, count - start), 3, 5, 5), dtype=np.float32))
+        smooth = torch.nn.functional.interpolate(coarse, size=32, mode="bicubic", align_corners=True)
+        images[start : start + 1000] = ((smooth * 0.5 + 1) * 127.5).clamp(0, 255).round().byte().numpy()
+    return Source(images, name="synthetic")
+
+
+def noisy(source: Source, sigma: float, count: int) -> torch.Tensor:
+    """`count` noisy images of the source, evenly spaced: (count, C, H, W) float32."""
+    clean = source.working(np.arange(count) * len(source) // count)
+    return clean + sigma * standard_normal(0, range(count), source.shape).float()

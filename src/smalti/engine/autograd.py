@@ -8,44 +8,54 @@ so the vector-Jacobian product of g is 1/sigma^2 sum_k Q_k * Cov_k(x, x) (R_k * 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from smalti.core.errors import InputError
 from smalti.core.surroundings import no_vmap, undisturbed
 
-if TYPE_CHECKING:
-    from smalti.engine.collection import PosteriorMeanCollection
-
 __all__ = ["Composite"]
+
+Labels = torch.Tensor | None
 
 
 class Composite(torch.autograd.Function):
-    """D(z) of a collection, with its exact first derivative."""
+    """D(z), with its exact first derivative.
+
+    `Composite.apply(z, sigma, labels, composite, product)`, with
+
+        composite(z, sigma, labels)                            D(z), (B, C, H, W)
+        product(z, sigma, direction, labels, transpose)        the Jacobian times a direction, or a direction times it
+    """
 
     @staticmethod
     def forward(
-        z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None, collection: PosteriorMeanCollection
+        z: torch.Tensor,
+        sigma: torch.Tensor,
+        labels: Labels,
+        composite: Callable[[torch.Tensor, torch.Tensor, Labels], torch.Tensor],
+        product: Callable[..., torch.Tensor],
     ) -> torch.Tensor:
-        return collection.composite(z.detach(), sigma, labels).to(z.dtype)
+        return composite(z.detach(), sigma, labels).to(z.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
-        z, sigma, labels, collection = inputs
+        z, sigma, labels, _, product = inputs
         ctx.save_for_backward(z)
         ctx.save_for_forward(z)
-        ctx.sigma, ctx.labels, ctx.collection = sigma, labels, collection
+        ctx.sigma, ctx.labels, ctx.product = sigma, labels, product
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (z,) = ctx.saved_tensors
-        return _Product.apply(z, grad, ctx.sigma, ctx.labels, ctx.collection, True), None, None, None
+        return _Product.apply(z, grad, ctx.sigma, ctx.labels, ctx.product, True), None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: torch.Tensor, *_: Any) -> torch.Tensor:
         (z,) = ctx.saved_tensors
-        return _Product.apply(z, tangent, ctx.sigma, ctx.labels, ctx.collection, False)
+        return _Product.apply(z, tangent, ctx.sigma, ctx.labels, ctx.product, False)
 
     vmap = staticmethod(no_vmap)
 
@@ -58,12 +68,12 @@ class _Product(torch.autograd.Function):
         z: torch.Tensor,
         direction: torch.Tensor,
         sigma: torch.Tensor,
-        labels: torch.Tensor | None,
-        collection: PosteriorMeanCollection,
+        labels: Labels,
+        product: Callable[..., torch.Tensor],
         transpose: bool,
     ) -> torch.Tensor:
         with undisturbed():  # `backward` may be called anywhere
-            return collection.jacobian_product(z.detach(), sigma, direction, labels, transpose).to(z.dtype)
+            return product(z.detach(), sigma, direction, labels, transpose).to(z.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:

@@ -8,17 +8,14 @@ Blocks, threads, ranks and machines are this one mechanism.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 
-from smalti.core.errors import InputError
 from smalti.engine.elements import Selection
+from smalti.engine.problem import Problem
 
-if TYPE_CHECKING:
-    from smalti.engine.collection import PosteriorMeanCollection
-
-__all__ = ["Backend", "backend_for", "backend_names", "backend_refuses"]
+__all__ = ["Backend"]
 
 
 class Backend:
@@ -28,19 +25,19 @@ class Backend:
     name: ClassVar[str]
     differentiable: ClassVar[bool] = False
 
-    def unsupported(self, collection: PosteriorMeanCollection, device: torch.device) -> str | None:
-        """Why this backend cannot run the collection, in a few words, or None if it can."""
+    def unsupported(self, problem: Problem, device: torch.device) -> str | None:
+        """Why this backend cannot run the problem, in a few words, or None if it can."""
         return None
 
     def log_normalisers(
-        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+        self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
     ) -> torch.Tensor:
         """log sum_i pi_k(i) exp(-1/(2 sigma^2) sum_q Q_k(q) (z(q) - x^i(q))^2), natural logs, (B, K) float64."""
         raise NotImplementedError
 
     def numerator(
         self,
-        collection: PosteriorMeanCollection,
+        problem: Problem,
         z: torch.Tensor,
         sigma: torch.Tensor,
         log_normalisers: torch.Tensor,
@@ -51,7 +48,7 @@ class Backend:
 
     def covariance_product(
         self,
-        collection: PosteriorMeanCollection,
+        problem: Problem,
         z: torch.Tensor,
         sigma: torch.Tensor,
         direction: torch.Tensor,
@@ -64,47 +61,7 @@ class Backend:
         """
         raise NotImplementedError
 
-    def both_phases(
-        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
-    ) -> torch.Tensor:
+    def both_phases(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> torch.Tensor:
         """Phase 1, then phase 2, on one selection: the numerator. A backend may hand hints from one to the other."""
-        normalisers = self.log_normalisers(collection, z, sigma, selection)
-        return self.numerator(collection, z, sigma, normalisers, selection)
-
-
-def _backends() -> dict[str, Backend]:
-    from smalti.engine.numba_backend import NumbaBackend
-    from smalti.engine.reference import ReferenceBackend
-    from smalti.engine.torch_backend import TorchBackend
-    from smalti.engine.triton_backend import TritonBackend
-
-    every = (NumbaBackend(), TritonBackend(), TorchBackend(), ReferenceBackend())
-    return {backend.name: backend for backend in every}
-
-
-def backend_names() -> tuple[str, ...]:
-    """What `backend=` may be."""
-    return ("auto", *_backends())
-
-
-def backend_refuses(collection: PosteriorMeanCollection, name: str, device: str = "cpu") -> str | None:
-    """Why the backend called `name` does not cover a collection on a device, or None if it does."""
-    return _backends()[name].unsupported(collection, torch.device(device))
-
-
-def backend_for(name: str, collection: PosteriorMeanCollection, device: torch.device) -> Backend:
-    """The backend called `name`; "auto" is numba on the CPU and triton on CUDA where they cover the collection, else torch.
-
-    Raises:
-        InputError: an unknown name, or a backend that does not cover this collection or device.
-    """
-    backends = _backends()
-    if name == "auto":
-        fast = backends["triton" if device.type == "cuda" else "numba"]
-        return backends["torch"] if fast.unsupported(collection, device) else fast
-    if name not in backends:
-        raise InputError(f"unknown backend {name!r}; choose from {', '.join(backend_names())}")
-    reason = backends[name].unsupported(collection, device)
-    if reason:
-        raise InputError(f"the {name} backend does not cover this: {reason}; use backend='auto'")
-    return backends[name]
+        normalisers = self.log_normalisers(problem, z, sigma, selection)
+        return self.numerator(problem, z, sigma, normalisers, selection)

@@ -8,20 +8,23 @@ D      =  sum_k R_k * E_k / sum_k R_k
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import partial
 
 import numpy as np
 import torch
 
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
+from smalti.core.surroundings import undisturbed
 from smalti.core.validation import check_count, check_integer, check_labels, check_sigma, check_z
 from smalti.engine.autograd import Composite
-from smalti.engine.backend import Backend, backend_for, backend_names
+from smalti.engine.backend import Backend
+from smalti.engine.backends import backend_for, backend_names
 from smalti.engine.elements import Selection
-from smalti.engine.jacobian import closed_form, one_by_one, plan
+from smalti.engine.jacobian import Queries, closed_form, one_by_one, plan
 from smalti.engine.match import Match, SamePlace
 from smalti.engine.posterior import Posterior, inspect_posterior, posterior_means
+from smalti.engine.problem import Problem
 from smalti.engine.pruning import TOLERANCE, check_tolerance
 from smalti.engine.windows import Windows
 from smalti.source import Source
@@ -36,6 +39,8 @@ ROWS_BYTES = 64 << 20  # of Jacobian rows at once
 
 class PosteriorMeanCollection(Denoiser):
     """Queries, responses and a match on a source: a denoiser, and everything about its posteriors.
+
+    What backends read of it is `problem`, a frozen record (`smalti.engine.problem`).
 
     Args:
         source: the images.
@@ -67,60 +72,39 @@ class PosteriorMeanCollection(Denoiser):
             raise InputError(
                 f"a source is needed, not {type(source).__name__}; smalti.Source(images) makes one of an array"
             )
-        self.source = source
-        self.queries = queries
-        self.responses = queries if responses is None else responses
-        self.match = SamePlace() if match is None else match
-        for windows in (self.queries, self.responses):
+        for windows in (queries, *([] if responses is None else [responses])):
             if not isinstance(windows, Windows):
                 raise InputError(f"windows are needed, such as smalti.Crops(5), not {windows!r}")
-        if not isinstance(self.match, Match):
-            raise InputError(f"a match is needed, such as smalti.SamePlace(), not {self.match!r}")
-        self.backend, self.tolerance = backend, check_tolerance(tolerance)
-        self.shape = source.shape
-        self.num_classes = source.num_classes
+        if match is not None and not isinstance(match, Match):
+            raise InputError(f"a match is needed, such as smalti.SamePlace(), not {match!r}")
+        tolerance = check_tolerance(tolerance)
         if backend not in backend_names():
             raise InputError(f"unknown backend {backend!r}; choose from {', '.join(backend_names())}")
-        self.queries.check(self.shape)
-        self.responses.check(self.shape)
-        self.match.check(self.shape, len(source))
-        self.count = len(self.queries.anchors(self.shape))
-        replies = len(self.responses.anchors(self.shape))
-        if replies != self.count:
-            raise InputError(f"{self.count} queries but {replies} responses; give one response window for each query")
-        self.shifts = self.match.shifts(self.shape)
-        self.admitted = self.match.admitted(self.queries, self.responses, self.shape)
-        if self.admitted is not None and not bool(self.admitted.any(1).all()):
-            alone = int((~self.admitted.any(1)).nonzero()[0])
-            raise InputError(f"the match admits no place for query {alone}; use a smaller window")
-        uncovered = (self.coverage.expand(self.shape) <= 0).nonzero()
-        if len(uncovered):
-            channel, y, x = uncovered[0].tolist()
-            raise InputError(
-                f"no response covers pixel (row {y}, column {x}, channel {channel}), nor {len(uncovered) - 1} others; "
-                "every pixel needs a window with R > 0"
-            )
-
-    @cached_property
-    def coverage(self) -> torch.Tensor:
-        """sum_k R_k, (C or 1, H, W) float64."""
-        factors = self.responses.factors(self.shape)
-        if factors is not None:
-            return torch.outer(factors[0].sum(0), factors[1].sum(0))[None]
-        return self.responses.masks(self.shape).sum(0)
+        self.problem = Problem.of(
+            source,
+            queries,
+            queries if responses is None else responses,
+            SamePlace() if match is None else match,
+            tolerance,
+        )
+        self.backend = backend
+        self.source, self.queries, self.responses = source, queries, self.problem.responses
+        self.match, self.tolerance = self.problem.match, tolerance
+        self.shape, self.count, self.num_classes = source.shape, self.problem.count, source.num_classes
+        self.shifts, self.admitted, self.coverage = self.problem.shifts, self.problem.admitted, self.problem.coverage
 
     # ------------------------------------------------------------------------------------------------------ denoising
 
     def denoise(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         if torch.is_grad_enabled() and z.requires_grad and self.backend_on(z.device).differentiable:
             return self.composite(z, sigma, labels)
-        return Composite.apply(z, sigma, labels, self)
+        return Composite.apply(z, sigma, labels, self.composite, self.jacobian_product)
 
     def composite(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """D(z) in float64, on checked input."""
         backend = self.backend_on(z.device)
         parts = [
-            (rows, backend.both_phases(self, z[rows], sigma[rows], chosen))
+            (rows, backend.both_phases(self.problem, z[rows], sigma[rows], chosen))
             for rows, chosen in self._groups(labels, len(z))
         ]
         return self.divide(_by_row(parts, len(z)))
@@ -131,10 +115,11 @@ class PosteriorMeanCollection(Denoiser):
 
     def backend_on(self, device: torch.device) -> Backend:
         """The backend that serves z on `device`."""
-        return backend_for(self.backend, self, device)
+        return backend_for(self.backend, self.problem, device)
 
     # ----------------------------------------------------------------------------------------- the two phases, by parts
 
+    @undisturbed()
     def log_normalisers(
         self, z: torch.Tensor, sigma: float | torch.Tensor, labels: Labels = None, images: Images = None
     ) -> torch.Tensor:
@@ -151,12 +136,13 @@ class PosteriorMeanCollection(Denoiser):
         backend = self.backend_on(z.device)
         empty = z.new_full((len(z), self.count), -torch.inf, dtype=torch.float64)
         parts = [
-            (rows, backend.log_normalisers(self, z[rows], levels[rows], chosen))
+            (rows, backend.log_normalisers(self.problem, z[rows], levels[rows], chosen))
             for rows, chosen in self._groups(classes, len(z), images)
             if len(chosen)
         ]
         return _by_row(parts, len(z), empty)
 
+    @undisturbed()
     def numerator(
         self,
         z: torch.Tensor,
@@ -177,7 +163,7 @@ class PosteriorMeanCollection(Denoiser):
             )
         backend = self.backend_on(z.device)
         parts = [
-            (rows, backend.numerator(self, z[rows], levels[rows], log_normalisers[rows], chosen))
+            (rows, backend.numerator(self.problem, z[rows], levels[rows], log_normalisers[rows], chosen))
             for rows, chosen in self._groups(classes, len(z), images)
             if len(chosen)
         ]
@@ -185,6 +171,7 @@ class PosteriorMeanCollection(Denoiser):
 
     # ------------------------------------------------------------------------------------------------ derivatives
 
+    @undisturbed()
     def jacobian_product(
         self,
         z: torch.Tensor,
@@ -215,7 +202,7 @@ class PosteriorMeanCollection(Denoiser):
                 z, levels, direction * coverage if transpose else direction, classes, transpose
             )
         parts = [
-            (rows, backend.covariance_product(self, z[rows], levels[rows], direction[rows], chosen, transpose))
+            (rows, backend.covariance_product(self.problem, z[rows], levels[rows], direction[rows], chosen, transpose))
             for rows, chosen in self._groups(classes, len(z))
         ]
         product = _by_row(parts, len(z)) / levels.to(z.device)[:, None, None, None] ** 2
@@ -235,13 +222,25 @@ class PosteriorMeanCollection(Denoiser):
         """
         z, levels, classes = self._checked(z, sigma, labels)
         size = max(1, ROWS_BYTES // (8 * self.shape[0] * z.numel()))
-        for some, queries in (group for part in pixels.split(size) for group in plan(self, part)):
-            if queries is None:
-                yield from (one_by_one(self, z, levels, pixel, classes) for pixel in some)
-                continue
-            groups = self._groups(classes, len(z))
-            parts = [(rows, closed_form(self, z[rows], levels[rows], queries, chosen)) for rows, chosen in groups]
-            yield _by_row(parts, len(z))
+        for part in pixels.split(size):
+            with undisturbed():
+                groups = plan(self.problem, part)
+            for some, queries in groups:
+                if queries is None:
+                    transposed = partial(self.jacobian_product, z, levels, labels=classes, transpose=True)
+                    yield from (one_by_one(transposed, z, pixel) for pixel in some)
+                else:
+                    yield self._rows_in_closed_form(z, levels, classes, queries)
+
+    @undisturbed()
+    def _rows_in_closed_form(
+        self, z: torch.Tensor, sigma: torch.Tensor, classes: torch.Tensor | None, queries: Queries
+    ) -> torch.Tensor:
+        parts = [
+            (rows, closed_form(self.problem, z[rows], sigma[rows], queries, chosen))
+            for rows, chosen in self._groups(classes, len(z))
+        ]
+        return _by_row(parts, len(z))
 
     def _jacobian_product_by_autograd(
         self,
@@ -260,6 +259,7 @@ class PosteriorMeanCollection(Denoiser):
 
     # --------------------------------------------------------------------------------------- looking at the posteriors
 
+    @undisturbed()
     def posterior(
         self, z: torch.Tensor, sigma: float | torch.Tensor, queries: Sequence[int], top: int = 10, labels: Labels = None
     ) -> Posterior:
@@ -278,16 +278,20 @@ class PosteriorMeanCollection(Denoiser):
         """
         z, levels, classes = self._checked(z, sigma, labels)
         check_count("top", top)
-        elements = len(self.source) * (2 if self.source.hflip else 1) * len(self.shifts)
-        top = min(top, elements)
-        return inspect_posterior(self, z, levels, self._query_numbers(queries), top, self._groups(classes, len(z)))
+        top = min(top, self.problem.elements)
+        return inspect_posterior(
+            self.problem, z, levels, self._query_numbers(queries), top, self._groups(classes, len(z))
+        )
 
+    @undisturbed()
     def means(
         self, z: torch.Tensor, sigma: float | torch.Tensor, queries: Sequence[int], labels: Labels = None
     ) -> torch.Tensor:
         """Posterior means E_k of chosen queries, whole images: (B, len(queries), C, H, W) in the dtype of z."""
         z, levels, classes = self._checked(z, sigma, labels)
-        return posterior_means(self, z, levels, self._query_numbers(queries), self._groups(classes, len(z))).to(z.dtype)
+        return posterior_means(self.problem, z, levels, self._query_numbers(queries), self._groups(classes, len(z))).to(
+            z.dtype
+        )
 
     def collection(self, sigma: float) -> PosteriorMeanCollection:
         """Itself: a collection serves every sigma with the same windows; InputError for one that no call takes."""

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    from smalti.engine.collection import PosteriorMeanCollection
+from smalti.engine.problem import Problem
 
 __all__ = ["Block", "Selection", "blocks", "stored", "units"]
 
@@ -50,20 +48,20 @@ class Block:
 
 
 def blocks(
-    collection: PosteriorMeanCollection, selection: Selection, size: int, dtype: torch.dtype, device: torch.device
+    problem: Problem, selection: Selection, size: int, dtype: torch.dtype, device: torch.device
 ) -> Iterator[Block]:
     """The selected elements in blocks of at most `size` images."""
-    source = collection.source
+    source = problem.source
     for start in range(0, len(selection), size):
         indices = selection.indices[start : start + size]
         images = stored(source.images, indices, dtype, device)
         log_priors = torch.from_numpy(selection.log_priors[start : start + size]).to(device, dtype)
         for flip in (False, True) if source.hflip else (False,):
             flipped = images.flip(-1) if flip else images
-            for number, (sy, sx) in enumerate(collection.shifts):
+            for number, (sy, sx) in enumerate(problem.shifts):
                 admitted = None
-                if collection.admitted is not None:
-                    admitted = collection.admitted[:, number]
+                if problem.admitted is not None:
+                    admitted = problem.admitted[:, number]
                     if not bool(admitted.any()):
                         continue
                     admitted = admitted.to(device)

@@ -9,18 +9,16 @@ Two routes, the one with fewer operations is taken: this formula as it stands, i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from smalti.engine.elements import Selection, stored
+from smalti.engine.problem import Problem
 
-if TYPE_CHECKING:
-    from smalti.engine.collection import PosteriorMeanCollection
-
-__all__ = ["closed_form", "one_by_one", "plan"]
+__all__ = ["Queries", "closed_form", "one_by_one", "plan"]
 
 BLOCK_BYTES = 32 << 20  # of one intermediate
 WEIGHTS_BYTES = 256 << 20  # of the weights of one z
@@ -50,13 +48,13 @@ class Queries(NamedTuple):
     own: torch.Tensor
 
     @classmethod
-    def of(cls, collection: PosteriorMeanCollection, pixels: torch.Tensor) -> Queries:
+    def of(cls, problem: Problem, pixels: torch.Tensor) -> Queries:
         """For pixels (P, 2): their entries, pixel by pixel, M = P C."""
-        channels, height, width = collection.shape
+        channels, height, width = problem.shape
         outputs = (pixels[:, :1] * width + pixels[:, 1:] + height * width * torch.arange(channels)).flatten()
-        gives = collection.responses.masks(collection.shape).expand(-1, channels, -1, -1).flatten(1)[:, outputs]
+        gives = problem.responses.masks(problem.shape).expand(-1, channels, -1, -1).flatten(1)[:, outputs]
         numbers = gives.any(1).nonzero()[:, 0]
-        windows = collection.queries.some_masks(collection.shape, numbers)
+        windows = problem.queries.some_masks(problem.shape, numbers)
         looks = windows.expand(-1, channels, -1, -1).flatten(1)
         touched = looks.any(0)
         touched[outputs] = True
@@ -69,46 +67,47 @@ class Queries(NamedTuple):
         return distances + int((self.gives.count_nonzero(1) * (self.looks.count_nonzero(1) + 3)).sum())
 
 
-def plan(collection: PosteriorMeanCollection, pixels: torch.Tensor) -> list[tuple[torch.Tensor, Queries | None]]:
+def plan(problem: Problem, pixels: torch.Tensor) -> list[tuple[torch.Tensor, Queries | None]]:
     """Pixels (P, 2) in groups, each with its queries where the closed form is cheaper than products of the backend, else None."""
-    together = Queries.of(collection, pixels)
+    together = Queries.of(problem, pixels)
     groups = [(pixels, together)]
     if 1 < len(pixels) <= FEW:  # far apart, they have few pixels to look at in common
-        alone = [(pixel[None], Queries.of(collection, pixel[None])) for pixel in pixels]
+        alone = [(pixel[None], Queries.of(problem, pixel[None])) for pixel in pixels]
         groups = alone if sum(queries.cost() for _, queries in alone) < together.cost() else groups
-    elements = len(collection.source) * _kinds(collection)
+    elements = problem.elements
 
     def cheaper(queries: Queries) -> bool:
-        products = PRODUCT_COST * queries.gives.shape[1] * (int(np.prod(collection.shape)) + collection.count)
+        products = PRODUCT_COST * queries.gives.shape[1] * (int(np.prod(problem.shape)) + problem.count)
         return elements * len(queries.numbers) * 8 <= WEIGHTS_BYTES and queries.cost() < products
 
     return [(some, queries if cheaper(queries) else None) for some, queries in groups]
 
 
 def closed_form(
-    collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, queries: Queries, selection: Selection
+    problem: Problem, z: torch.Tensor, sigma: torch.Tensor, queries: Queries, selection: Selection
 ) -> torch.Tensor:
     """(B, P, C, C, H, W) float64: dD[b, c, pixel]/dz[b, c', i, j], on checked input."""
-    channels, height, width = collection.shape
+    channels, height, width = problem.shape
     queries = Queries(*(tensor.to(z.device) for tensor in queries))
-    largest = len(selection) * _kinds(collection) * max(len(queries.numbers), int(queries.gives.count_nonzero(1).max()))
+    kinds = problem.flips * len(problem.shifts)
+    largest = len(selection) * kinds * max(len(queries.numbers), int(queries.gives.count_nonzero(1).max()))
     size = max(1, BLOCK_BYTES // (8 * largest))  # z at once
     sigma = sigma.to(z.device)
     rows = z.new_zeros(len(z), len(queries.own), channels * height * width, dtype=torch.float64)
     for low in range(0, len(z), size):
         some = slice(low, low + size)
-        rows[some, :, queries.places] = _covariances(collection, z[some].double(), sigma[some], queries, selection)
-    coverage = collection.coverage.to(z.device).expand(collection.shape).flatten()[queries.places[queries.own]]
-    return (rows / (coverage[:, None] * sigma[:, None, None] ** 2)).reshape(len(z), -1, channels, *collection.shape)
+        rows[some, :, queries.places] = _covariances(problem, z[some].double(), sigma[some], queries, selection)
+    coverage = problem.coverage.to(z.device).expand(problem.shape).flatten()[queries.places[queries.own]]
+    return (rows / (coverage[:, None] * sigma[:, None, None] ** 2)).reshape(len(z), -1, channels, *problem.shape)
 
 
 def _covariances(
-    collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, queries: Queries, selection: Selection
+    problem: Problem, z: torch.Tensor, sigma: torch.Tensor, queries: Queries, selection: Selection
 ) -> torch.Tensor:
     """sum_k R_k(m) Q_k(n) Cov_{w_k}(x_m, x_n), (B, M, S)."""
     seen = z.flatten(1)[:, queries.places]
     logits, own = [], []
-    for log_priors, admitted, images in _blocks(collection, queries, selection, len(z)):
+    for log_priors, admitted, images in _blocks(problem, queries, selection, len(z)):
         sums = (seen[:, None] - images).square_() @ queries.looks.T
         values = log_priors[:, None] - sums / (2 * sigma[:, None, None] ** 2)
         logits.append(values if admitted is None else values.masked_fill(~admitted, -torch.inf))
@@ -121,7 +120,7 @@ def _covariances(
 
     total = z.new_zeros(len(z), len(queries.own), len(queries.places))
     done = 0
-    for log_priors, _, images in _blocks(collection, queries, selection, len(z)):
+    for log_priors, _, images in _blocks(problem, queries, selection, len(z)):
         kept = _where(alive[done : done + len(log_priors)])
         x_n, here = images[kept], done + kept
         done += len(log_priors)
@@ -136,26 +135,24 @@ def _covariances(
 
 
 def _blocks(
-    collection: PosteriorMeanCollection, queries: Queries, selection: Selection, batch: int
+    problem: Problem, queries: Queries, selection: Selection, batch: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]]:
     """The elements, flips and shifts among them, at the places that count.
 
     Yields:
         log-priors (n,), which of the queries may be compared with these elements (K',) or None for all, and their entries (n, S).
     """
-    device, images = queries.places.device, collection.source.images
+    device, images = queries.places.device, problem.source.images
     flat = np.asarray(images).reshape(len(images), -1)
-    numbers = torch.arange(flat.shape[1]).reshape(collection.shape)
+    numbers = torch.arange(flat.shape[1]).reshape(problem.shape)
     size = max(1, BLOCK_BYTES // (32 * len(queries.places) * batch))
-    for flip in (False, True) if collection.source.hflip else (False,):
-        for number, (sy, sx) in enumerate(collection.shifts):
+    for flip in (False, True) if problem.source.hflip else (False,):
+        for number, (sy, sx) in enumerate(problem.shifts):
             moved = (numbers.flip(-1) if flip else numbers).roll(
                 (-sy, -sx), (-2, -1)
             )  # entry n of an element is moved[n] of its image
             columns = moved.flatten()[queries.places.cpu()].numpy()
-            admitted = (
-                None if collection.admitted is None else collection.admitted[queries.numbers.cpu(), number].to(device)
-            )
+            admitted = None if problem.admitted is None else problem.admitted[queries.numbers.cpu(), number].to(device)
             for start in range(0, len(selection), size):
                 rows = flat[selection.indices[start : start + size]][:, columns]
                 log_priors = torch.from_numpy(selection.log_priors[start : start + size]).to(device)
@@ -163,25 +160,22 @@ def _blocks(
 
 
 def one_by_one(
-    collection: PosteriorMeanCollection,
-    z: torch.Tensor,
-    sigma: torch.Tensor,
-    pixel: torch.Tensor,
-    labels: torch.Tensor | None,
+    transposed: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor, pixel: torch.Tensor
 ) -> torch.Tensor:
-    """The same for one pixel (2,) by products with unit vectors: (B, 1, C, C, H, W)."""
+    """The same for one pixel (2,) by products with unit vectors: (B, 1, C, C, H, W).
+
+    Args:
+        transposed: a direction (B, C, H, W) float64 -> that direction times the Jacobian at z.
+        z: (B, C, H, W).
+        pixel: (row, column).
+    """
     y, x = pixel.tolist()
     rows = []
-    for channel in range(collection.shape[0]):
+    for channel in range(z.shape[1]):
         unit = torch.zeros_like(z, dtype=torch.float64)
         unit[:, channel, y, x] = 1
-        rows.append(collection.jacobian_product(z, sigma, unit, labels, transpose=True))
+        rows.append(transposed(unit))
     return torch.stack(rows, 1)[:, None]
-
-
-def _kinds(collection: PosteriorMeanCollection) -> int:
-    """Elements for each stored image."""
-    return len(collection.shifts) * (2 if collection.source.hflip else 1)
 
 
 def _where(values: torch.Tensor) -> torch.Tensor:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
 from smalti.engine.elements import Block, Selection, blocks
+from smalti.engine.problem import Problem
 from smalti.engine.reference import logits
-
-if TYPE_CHECKING:
-    from smalti.engine.collection import PosteriorMeanCollection
+from smalti.engine.running import merged_sums
 
 __all__ = ["Posterior"]
 
@@ -44,7 +43,7 @@ class Posterior:
 
 
 def inspect_posterior(
-    collection: PosteriorMeanCollection,
+    problem: Problem,
     z: torch.Tensor,
     sigma: torch.Tensor,
     queries: torch.Tensor,
@@ -53,13 +52,13 @@ def inspect_posterior(
 ) -> Posterior:
     """See `PosteriorMeanCollection.posterior`; on checked input."""
     batch, chosen = len(z), len(queries)
-    kinds = [(flip, shift) for flip in (False, True) for shift in collection.shifts]
+    kinds = [(flip, shift) for flip in (False, True) for shift in problem.shifts]
     number = {kind: i for i, kind in enumerate(kinds)}
-    per_image = z.new_full((batch, chosen, len(collection.source)), -torch.inf, dtype=torch.float64, device="cpu")
+    per_image = z.new_full((batch, chosen, len(problem.source)), -torch.inf, dtype=torch.float64, device="cpu")
     best = per_image.new_full((batch, chosen, top), -torch.inf)
     which = torch.zeros((batch, chosen, top, 2), dtype=torch.int64)
     for rows, selection in groups:
-        for block, values in _values(collection, z[rows], sigma[rows], queries, selection):
+        for block, values in _values(problem, z[rows], sigma[rows], queries, selection):
             images = torch.from_numpy(block.indices)
             target = per_image[rows][..., images]
             per_image[rows[:, None, None], torch.arange(chosen)[:, None], images] = torch.logaddexp(target, values)
@@ -86,28 +85,23 @@ def inspect_posterior(
 
 
 def posterior_means(
-    collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, queries: torch.Tensor, groups: Groups
+    problem: Problem, z: torch.Tensor, sigma: torch.Tensor, queries: torch.Tensor, groups: Groups
 ) -> torch.Tensor:
     """See `PosteriorMeanCollection.means`; (B, M, C, H, W) float64, on the CPU unless z is elsewhere."""
-    highest = torch.full((len(z), len(queries)), -torch.inf, dtype=torch.float64)
-    mass = torch.zeros_like(highest)
-    total = torch.zeros((len(z), len(queries), *collection.shape), dtype=torch.float64)
+    highest = torch.full((len(z), len(queries), 1), -torch.inf, dtype=torch.float64)
+    sums = torch.zeros((len(z), len(queries), 1 + math.prod(problem.shape)), dtype=torch.float64)  # 1, then the entries
     for rows, selection in groups:
-        for block, values in _values(collection, z[rows], sigma[rows], queries, selection):
-            before = highest[rows]
-            after = torch.maximum(before, values.amax(-1))
-            anchor = after.masked_fill(after == -torch.inf, 0)
-            shrink, weights = (before - anchor).exp(), (values - anchor[..., None]).exp()
-            highest[rows] = after
-            mass[rows] = mass[rows] * shrink + weights.sum(-1)
-            total[rows] = total[rows] * shrink[..., None, None, None] + torch.einsum(
-                "bmi,ichw->bmchw", weights, block.images
-            )
-    return (total / mass[..., None, None, None]).to(z.device)
+        for block, values in _values(problem, z[rows], sigma[rows], queries, selection):
+            top = torch.maximum(highest[rows], values.amax(-1, keepdim=True))
+            weights = (values - top.masked_fill(top == -torch.inf, 0)).exp()
+            images = torch.einsum("bmi,ichw->bmchw", weights, block.images).flatten(2)
+            found = torch.cat([weights.sum(-1, keepdim=True), images], -1)
+            highest[rows], sums[rows] = merged_sums(highest[rows], sums[rows], top, found)
+    return (sums[..., 1:] / sums[..., :1]).unflatten(-1, problem.shape).to(z.device)
 
 
 def _values(
-    collection: PosteriorMeanCollection,
+    problem: Problem,
     z: torch.Tensor,
     sigma: torch.Tensor,
     queries: torch.Tensor,
@@ -115,8 +109,8 @@ def _values(
 ) -> Iterator[tuple[Block, torch.Tensor]]:
     """Blocks of elements with their logits under the chosen queries, (B, M, n)."""
     z = z.to("cpu", torch.float64)
-    masks = collection.queries.some_masks(collection.shape, queries)
-    for block in blocks(collection, selection, BLOCK, torch.float64, torch.device("cpu")):
+    masks = problem.queries.some_masks(problem.shape, queries)
+    for block in blocks(problem, selection, BLOCK, torch.float64, torch.device("cpu")):
         admitted = None if block.admitted is None else block.admitted[queries]
         narrowed = Block(block.images, block.indices, block.log_priors, block.flip, block.shift, admitted)
         yield narrowed, logits(z, sigma, narrowed, masks).transpose(1, 2)

@@ -11,12 +11,13 @@ images and cancels from every posterior, and that leaves little for float32 to r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 import numpy as np
 import torch
 
-__all__ = ["FULL_ERROR", "PRODUCT_ERROR", "TOLERATED", "WINDOW_ERROR", "double", "rounding_error"]
+__all__ = ["FULL_ERROR", "PRODUCT_ERROR", "TOLERATED", "WINDOW_ERROR", "by_precision", "double", "rounding_error"]
 
 TOLERATED = 4e-5  # in a logit; two elements that share a posterior then move the composite by less than that
 WINDOW_ERROR = 2.0**-23  # relative, of window sums by doubling in float32
@@ -33,6 +34,13 @@ Largest = TypeVar("Largest", np.ndarray, torch.Tensor)
 def double(largest: Largest, relative_error: float) -> Largest:
     """Which z need float64, from the largest magnitude among the logits that matter (natural), one for each z."""
     return largest * relative_error > TOLERATED
+
+
+def by_precision(exact: np.ndarray) -> Iterator[tuple[np.ndarray, type]]:
+    """Which rows are computed in float32, then which in float64, each if there are any; `exact`: (rows,) bool, as of `double`."""
+    for rows, real in ((np.flatnonzero(~exact), np.float32), (np.flatnonzero(exact), np.float64)):
+        if len(rows):
+            yield rows, real
 
 
 def rounding_error(quantum: Largest, terms: int) -> Largest:

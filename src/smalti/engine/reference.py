@@ -11,15 +11,11 @@ Every other backend is held to this one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from smalti.engine.backend import Backend
 from smalti.engine.elements import Block, Selection, blocks
-
-if TYPE_CHECKING:
-    from smalti.engine.collection import PosteriorMeanCollection
+from smalti.engine.problem import Problem
 
 __all__ = ["ReferenceBackend"]
 
@@ -27,40 +23,40 @@ BLOCK = 64  # images
 
 
 class ReferenceBackend(Backend):
-    """Leaves nothing out: a collection's tolerance holds as it is."""
+    """Leaves nothing out: a problem's tolerance holds as it is."""
 
     name = "reference"
     differentiable = True
 
     def log_normalisers(
-        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+        self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
     ) -> torch.Tensor:
         z = z.to("cpu", torch.float64)
-        queries = collection.queries.masks(collection.shape)
+        queries = problem.queries.masks(problem.shape)
         total = z.new_full((z.shape[0], len(queries)), -torch.inf)
-        for block in self._blocks(collection, selection):
+        for block in self._blocks(problem, selection):
             total = torch.logaddexp(total, logits(z, sigma, block, queries).logsumexp(1))
         return total
 
     def numerator(
         self,
-        collection: PosteriorMeanCollection,
+        problem: Problem,
         z: torch.Tensor,
         sigma: torch.Tensor,
         log_normalisers: torch.Tensor,
         selection: Selection,
     ) -> torch.Tensor:
         z = z.to("cpu", torch.float64)
-        queries = collection.queries.masks(collection.shape)
-        responses = collection.responses.masks(collection.shape).expand(-1, z.shape[1], -1, -1)
+        queries = problem.queries.masks(problem.shape)
+        responses = problem.responses.masks(problem.shape).expand(-1, z.shape[1], -1, -1)
         total = torch.zeros_like(z)
-        for block in self._blocks(collection, selection):
+        for block in self._blocks(problem, selection):
             weights = (logits(z, sigma, block, queries) - log_normalisers[:, None]).exp()
             total = total + torch.einsum("bik,kchw,ichw->bchw", weights, responses, block.images)
         return total
 
-    def _blocks(self, collection: PosteriorMeanCollection, selection: Selection):  # type: ignore[no-untyped-def]
-        return blocks(collection, selection, BLOCK, torch.float64, torch.device("cpu"))
+    def _blocks(self, problem: Problem, selection: Selection):  # type: ignore[no-untyped-def]
+        return blocks(problem, selection, BLOCK, torch.float64, torch.device("cpu"))
 
 
 def logits(z: torch.Tensor, sigma: torch.Tensor, block: Block, queries: torch.Tensor) -> torch.Tensor:

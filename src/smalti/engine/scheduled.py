@@ -10,6 +10,7 @@ import torch
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.core.schedule import nearest_level
+from smalti.core.surroundings import outside
 
 if TYPE_CHECKING:
     from smalti.engine.collection import PosteriorMeanCollection
@@ -44,7 +45,7 @@ class Scheduled(Denoiser):
     def at_level(self, level: int) -> Denoiser:
         """The denoiser of one level, made on first use."""
         if level not in self._made:
-            made = self.factory(level)
+            made = outside(self.factory, level)
             if self._made and made.shape != self.shape:
                 raise InputError(
                     f"level {level} makes a denoiser of {made.shape}, level 0 one of {self.shape}; they must agree"

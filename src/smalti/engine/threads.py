@@ -1,6 +1,10 @@
 """Work split into numbered chunks, run on a few threads, and handed back in order.
 
 The chunks are fixed by the data and the results are merged in order, so the outcome has the same bits whatever the number of threads.
+
+Threads live no longer than a call, so a process that is forked after one works, as do processes that are spawned and the workers of a
+DataLoader. That is for the numba backend: torch's own threads do not survive a fork, so for the torch and reference backends a forked
+process calls `torch.set_num_threads(1)` first, as a DataLoader's workers do by themselves.
 """
 
 from __future__ import annotations

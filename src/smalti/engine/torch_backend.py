@@ -7,17 +7,13 @@ not do), normalisers and sums over blocks float64.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from smalti.engine.backend import Backend
 from smalti.engine.elements import Block, Selection, blocks
 from smalti.engine.precision import PRODUCT_ERROR, double
-
-if TYPE_CHECKING:
-    from smalti.engine.collection import PosteriorMeanCollection
-    from smalti.engine.windows import Windows
+from smalti.engine.problem import Problem
+from smalti.engine.windows import Windows
 
 __all__ = ["TorchBackend"]
 
@@ -26,22 +22,22 @@ BLOCK_BYTES = {"cpu": 2 << 20, "cuda": 512 << 20}
 
 
 class TorchBackend(Backend):
-    """Leaves nothing out: a collection's tolerance holds as it is."""
+    """Leaves nothing out: a problem's tolerance holds as it is."""
 
     name = "torch"
 
     def log_normalisers(
-        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+        self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
     ) -> torch.Tensor:
-        total = _Pass(collection, z.float(), sigma).normalisers(selection)
+        total = _Pass(problem, z.float(), sigma).normalisers(selection)
         needed = double(total.abs().amax(1), PRODUCT_ERROR)
         if bool(needed.any()):
-            total[needed] = _Pass(collection, z[needed].double(), sigma[needed.cpu()]).normalisers(selection)
+            total[needed] = _Pass(problem, z[needed].double(), sigma[needed.cpu()]).normalisers(selection)
         return total
 
     def numerator(
         self,
-        collection: PosteriorMeanCollection,
+        problem: Problem,
         z: torch.Tensor,
         sigma: torch.Tensor,
         log_normalisers: torch.Tensor,
@@ -52,20 +48,20 @@ class TorchBackend(Backend):
         out = z.new_empty(z.shape, dtype=torch.float64)
         for chosen, dtype in ((~needed, torch.float32), (needed, torch.float64)):
             if bool(chosen.any()):
-                run = _Pass(collection, z[chosen].to(dtype), sigma[chosen.cpu()])
+                run = _Pass(problem, z[chosen].to(dtype), sigma[chosen.cpu()])
                 out[chosen] = run.numerator(selection, log_normalisers[chosen])
         return out
 
     def covariance_product(
         self,
-        collection: PosteriorMeanCollection,
+        problem: Problem,
         z: torch.Tensor,
         sigma: torch.Tensor,
         direction: torch.Tensor,
         selection: Selection,
         transpose: bool,
     ) -> torch.Tensor:
-        run = _Pass(collection, z.double(), sigma)
+        run = _Pass(problem, z.double(), sigma)
         return run.covariance_product(selection, run.normalisers(selection), direction.double(), transpose)
 
 
@@ -124,17 +120,17 @@ class _Dense(_Linear):
 class _Pass:
     """One precision, one batch: z (B, C, H, W) in the dtype to compute in."""
 
-    def __init__(self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor) -> None:
-        self.collection, self.z = collection, z
+    def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor) -> None:
+        self.problem, self.z = problem, z
         self.scale = (0.5 / sigma.double() ** 2).to(z.device)
-        self.queries = _Linear.of(collection.queries, collection.shape, z)
-        self.responses = _Linear.of(collection.responses, collection.shape, z)
-        widest = max(z[0].numel(), collection.count) * len(z) * z.element_size()
+        self.queries = _Linear.of(problem.queries, problem.shape, z)
+        self.responses = _Linear.of(problem.responses, problem.shape, z)
+        widest = max(z[0].numel(), problem.count) * len(z) * z.element_size()
         self.size = max(1, BLOCK_BYTES.get(z.device.type, BLOCK_BYTES["cpu"]) // widest)
 
     def _logits(self, selection: Selection):  # type: ignore[no-untyped-def]
         """(block, logits (B, n, K)) for every block of elements."""
-        for block in blocks(self.collection, selection, self.size, self.z.dtype, self.z.device):
+        for block in blocks(self.problem, selection, self.size, self.z.dtype, self.z.device):
             yield block, self._block_logits(block)
 
     def _block_logits(self, block: Block) -> torch.Tensor:
@@ -144,7 +140,7 @@ class _Pass:
         return values if block.admitted is None else values.masked_fill(~block.admitted, -torch.inf)
 
     def normalisers(self, selection: Selection) -> torch.Tensor:
-        total = self.z.new_full((len(self.z), self.collection.count), -torch.inf, dtype=torch.float64)
+        total = self.z.new_full((len(self.z), self.problem.count), -torch.inf, dtype=torch.float64)
         for _, values in self._logits(selection):
             torch.logaddexp(total, values.logsumexp(1).double(), out=total)
         return total

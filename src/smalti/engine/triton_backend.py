@@ -19,9 +19,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import weakref
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -29,74 +28,72 @@ import torch
 from smalti.engine.backend import Backend
 from smalti.engine.elements import Selection
 from smalti.engine.precision import FULL_ERROR, PRODUCT_ERROR, double
+from smalti.engine.problem import Problem
 from smalti.engine.torch_backend import TorchBackend
 from smalti.engine.windows import Entries
 
 if TYPE_CHECKING:
-    from smalti.engine.collection import PosteriorMeanCollection
     from smalti.engine.triton.calls import Elements
 
 __all__ = ["TritonBackend"]
 
-LARGEST_SIDE = 128  # of images whose windows are separable: a tile is a whole image
+LARGEST_SIDE = (
+    64  # of images whose windows are separable: a tile is a whole image, and larger ones outgrow the shared memory
+)
 SPLIT_ERROR = 2.0**-21  # relative, of float32 sums as products of operands split in two
 SAMPLE = 32  # images that the mean square is taken of
 PARTIAL_BYTES = 256 << 20  # of the partial results of one launch
 RELATIVE, DIRECT, WIDE = 0, 1, 2  # forms: see `smalti.engine.triton.calls`; WIDE is direct in float64
 
-_prepared: weakref.WeakKeyDictionary[Any, dict[torch.device, Any]] = weakref.WeakKeyDictionary()
-
 
 class TritonBackend(Backend):
-    """Leaves nothing out: a collection's tolerance holds as it is."""
+    """Leaves nothing out: a problem's tolerance holds as it is."""
 
     name = "triton"
 
-    def unsupported(self, collection: PosteriorMeanCollection, device: torch.device) -> str | None:
+    def unsupported(self, problem: Problem, device: torch.device) -> str | None:
         if importlib.util.find_spec("triton") is None:
             return "the package triton is not installed"
         if device.type != "cuda" and not _interpreted():
             return f"it computes on a CUDA GPU, and z is on {device} (TRITON_INTERPRET=1 lets Triton's interpreter do it, slowly)"
-        separable = all(w.factors(collection.shape) is not None for w in (collection.queries, collection.responses))
-        if separable and max(collection.shape[1:]) > LARGEST_SIDE:
+        separable = all(w.factors(problem.shape) is not None for w in (problem.queries, problem.responses))
+        if separable and max(problem.shape[1:]) > LARGEST_SIDE:
             return f"images of more than {LARGEST_SIDE} pixels a side do not fit a tile"
-        if collection.source.images.dtype not in (np.uint8, np.float32):
-            return f"images are stored as {collection.source.images.dtype}, not uint8 or float32"
+        if problem.source.images.dtype not in (np.uint8, np.float32):
+            return f"images are stored as {problem.source.images.dtype}, not uint8 or float32"
         from smalti.engine.triton.resident import fits
 
-        if not fits(collection.source, device):
-            return f"the images ({collection.source.images.nbytes / 1e9:.1f} GB) do not fit the device's memory"
+        if not fits(problem.source, device):
+            return f"the images ({problem.source.images.nbytes / 1e9:.1f} GB) do not fit the device's memory"
         return None
 
     def log_normalisers(
-        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
+        self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
     ) -> torch.Tensor:
         with _undisturbed(z):
-            return _Run(collection, z, sigma, selection).log_normalisers()[0]
+            return _Run(problem, z, sigma, selection).log_normalisers()[0]
 
     def numerator(
         self,
-        collection: PosteriorMeanCollection,
+        problem: Problem,
         z: torch.Tensor,
         sigma: torch.Tensor,
         log_normalisers: torch.Tensor,
         selection: Selection,
     ) -> torch.Tensor:
         with _undisturbed(z):
-            run = _Run(collection, z, sigma, selection)
+            run = _Run(problem, z, sigma, selection)
             known = log_normalisers.to(z.device, torch.float64)
             return run.numerator(known, run.settled(known, run.forms))
 
-    def both_phases(
-        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
-    ) -> torch.Tensor:
+    def both_phases(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> torch.Tensor:
         with _undisturbed(z):
-            run = _Run(collection, z, sigma, selection)
+            run = _Run(problem, z, sigma, selection)
             return run.numerator(*run.log_normalisers())
 
     def covariance_product(
         self,
-        collection: PosteriorMeanCollection,
+        problem: Problem,
         z: torch.Tensor,
         sigma: torch.Tensor,
         direction: torch.Tensor,
@@ -105,21 +102,19 @@ class TritonBackend(Backend):
     ) -> torch.Tensor:
         """By torch's products, in float64."""
         with _undisturbed(z):
-            return TorchBackend().covariance_product(collection, z, sigma, direction, selection, transpose)
+            return TorchBackend().covariance_product(problem, z, sigma, direction, selection, transpose)
 
 
 class _Run:
     """One batch: z (B, C, H, W), sigma (B,)."""
 
-    def __init__(
-        self, collection: PosteriorMeanCollection, z: torch.Tensor, sigma: torch.Tensor, selection: Selection
-    ) -> None:
+    def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> None:
         from smalti.engine.triton.calls import LOG2E
 
-        self.collection, self.selection, self.sigma = collection, selection, sigma
+        self.problem, self.selection, self.sigma = problem, selection, sigma
         self.given = z
-        self.windows = _windows(collection, z.device)
-        self.elements = _elements(collection, selection, z.device)
+        self.windows = _windows(problem, z.device)
+        self.elements = _elements(problem, selection, z.device)
         unit = self.elements.unit
         self.z = z.double() * unit
         self.bits = LOG2E
@@ -149,7 +144,7 @@ class _Run:
         for form, rows in self._rows(forms):
             if form == WIDE and not self.windows.wide:
                 z, sigma = self.given[rows], self.sigma[rows.cpu()]
-                out[rows] = TorchBackend().log_normalisers(self.collection, z, sigma, self.selection).to(out.device)
+                out[rows] = TorchBackend().log_normalisers(self.problem, z, sigma, self.selection).to(out.device)
                 continue
             values = self.windows.normalisers(self.elements, self.z[rows], self.scales[rows], form)
             out[rows] = (values - (self.own[rows] if form == RELATIVE else 0)) / self.bits
@@ -162,7 +157,7 @@ class _Run:
             known = log_normalisers[rows]
             if form == WIDE and not self.windows.wide:
                 z, sigma = self.given[rows], self.sigma[rows.cpu()]
-                out[rows] = TorchBackend().numerator(self.collection, z, sigma, known, self.selection).to(out.device)
+                out[rows] = TorchBackend().numerator(self.problem, z, sigma, known, self.selection).to(out.device)
                 continue
             known = known * self.bits + (self.own[rows] if form == RELATIVE else 0)
             out[rows] = self.windows.numerator(self.elements, self.z[rows], self.scales[rows], known, form)
@@ -247,11 +242,11 @@ class _Whole(_Windows):
 
 
 class _Separable(_Windows):
-    def __init__(self, collection: PosteriorMeanCollection, device: torch.device) -> None:
+    def __init__(self, problem: Problem, device: torch.device) -> None:
         from smalti.engine.triton.separable import Separable
 
         super().__init__(device)
-        queries, responses = (w.factors(collection.shape) for w in (collection.queries, collection.responses))
+        queries, responses = (w.factors(problem.shape) for w in (problem.queries, problem.responses))
         assert queries is not None
         assert responses is not None
         self.windows = Separable(queries, responses, device)
@@ -282,11 +277,11 @@ class _Separable(_Windows):
 class _Masked(_Windows):
     wide = False
 
-    def __init__(self, collection: PosteriorMeanCollection, device: torch.device) -> None:
+    def __init__(self, problem: Problem, device: torch.device) -> None:
         from smalti.engine.triton.masks import Masked
 
         super().__init__(device)
-        shape, responses = collection.shape, collection.responses
+        shape, responses = problem.shape, problem.responses
         factors = responses.factors(shape)
         own: str | torch.Tensor
         if isinstance(responses, Entries):
@@ -295,7 +290,7 @@ class _Masked(_Windows):
             own = "pixels"
         else:
             own = responses.masks(shape)
-        self.windows = Masked(collection.queries.masks(shape), own, device)
+        self.windows = Masked(problem.queries.masks(shape), own, device)
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -327,38 +322,42 @@ def _undisturbed(z: torch.Tensor) -> torch.autocast:
     return torch.autocast(z.device.type, enabled=False)
 
 
-def _windows(collection: PosteriorMeanCollection, device: torch.device) -> _Windows:
-    """The program for a collection's windows, made once for each device."""
-    kept = _prepared.setdefault(collection, {})
+def _windows(problem: Problem, device: torch.device) -> _Windows:
+    """The program for a problem's windows, made once for each device."""
+    kept = problem.planned(_by_device)
     if device not in kept:
-        kept[device] = _prepare(collection, device)
+        kept[device] = _prepare(problem, device)
     return kept[device]
 
 
-def _prepare(collection: PosteriorMeanCollection, device: torch.device) -> _Windows:
-    factors = [windows.factors(collection.shape) for windows in (collection.queries, collection.responses)]
+def _by_device(_: Problem) -> dict[torch.device, _Windows]:
+    return {}
+
+
+def _prepare(problem: Problem, device: torch.device) -> _Windows:
+    factors = [windows.factors(problem.shape) for windows in (problem.queries, problem.responses)]
     if any(pair is None for pair in factors):
-        return _Masked(collection, device)
-    if collection.count == 1 and all(bool((f == 1).all()) for pair in factors if pair is not None for f in pair):
+        return _Masked(problem, device)
+    if problem.count == 1 and all(bool((f == 1).all()) for pair in factors if pair is not None for f in pair):
         return _Whole(device)
-    return _Separable(collection, device)
+    return _Separable(problem, device)
 
 
-def _elements(collection: PosteriorMeanCollection, selection: Selection, device: torch.device) -> Elements:
+def _elements(problem: Problem, selection: Selection, device: torch.device) -> Elements:
     from smalti.engine.triton.calls import LOG2E, Elements
     from smalti.engine.triton.resident import resident
 
-    admitted = collection.admitted
-    shifts = range(len(collection.shifts))
+    admitted = problem.admitted
+    shifts = range(len(problem.shifts))
     if admitted is not None:
         shifts = [s for s in shifts if bool(admitted[:, s].any())]  # type: ignore[assignment]
-    flips = (0, 1) if collection.source.hflip else (0,)
-    kinds = [(flip, *collection.shifts[s]) for flip in flips for s in shifts]
+    flips = (0, 1) if problem.source.hflip else (0,)
+    kinds = [(flip, *problem.shifts[s]) for flip in flips for s in shifts]
     table = None
     if admitted is not None:
         table = admitted[:, list(shifts)].T.to(torch.uint8).repeat(len(flips), 1).contiguous().to(device)
     return Elements(
-        resident(collection.source, device),
+        resident(problem.source, device),
         torch.from_numpy(np.asarray(selection.indices, np.int64)).to(device),
         torch.from_numpy(selection.log_priors * LOG2E).to(device),
         torch.tensor(kinds, dtype=torch.int32, device=device),

@@ -1,6 +1,10 @@
 """Networks from plain configurations: the JSON that a checkpoint carries, and named presets for the command line.
 
-A configuration is {"architecture": "unet" or "dit", "sigma_data": 0.5, ...} with the constructor's arguments of `UNet` or `DiT`.
+    {"architecture": "unet", "dit", "adm" or "uvit", the constructor's arguments of `UNet`, `DiT`, `ADM` or `UViT`,
+     "preconditioning": "edm" (without it), "vp", "ve", "iddpm" or "ddpm",    see `smalti.networks.preconditioning`
+     "sigma_data": 0.5,                                                         of edm
+     "schedule": "linear" or "cosine", "steps": 1000}                           of ddpm
+
 It may come from a file of unknown origin: types and sizes are checked before anything is built, and with a state dict the modules are
 built without memory (torch's meta device) and take the file's tensors, so a lie about sizes costs nothing.
 """
@@ -15,13 +19,31 @@ import torch
 from torch import nn
 
 from smalti.core.errors import InputError, did_you_mean
+from smalti.core.pickles import printable
+from smalti.networks.adm import ADM
 from smalti.networks.dit import DiT
-from smalti.networks.preconditioning import EDMPreconditioned
+from smalti.networks.preconditioning import (
+    DDPMPreconditioned,
+    EDMPreconditioned,
+    IDDPMPreconditioned,
+    Preconditioned,
+    VEPreconditioned,
+    VPPreconditioned,
+)
 from smalti.networks.unet import UNet
+from smalti.networks.uvit import UViT
 
 __all__ = ["ARCHITECTURES", "PRESETS", "build", "find_preset", "parameter_names", "preset_config"]
 
-ARCHITECTURES: dict[str, type[nn.Module]] = {"unet": UNet, "dit": DiT}
+ARCHITECTURES: dict[str, type[nn.Module]] = {"unet": UNet, "dit": DiT, "adm": ADM, "uvit": UViT}
+PRECONDITIONINGS: dict[str, type[Preconditioned]] = {
+    "edm": EDMPreconditioned,
+    "vp": VPPreconditioned,
+    "ve": VEPreconditioned,
+    "iddpm": IDDPMPreconditioned,
+    "ddpm": DDPMPreconditioned,
+}
+SCHEDULES = ("linear", "cosine")
 
 # largest values that a configuration may have
 BOUNDS = {
@@ -37,10 +59,17 @@ BOUNDS = {
     "patch": 256,
     "hidden": 8192,
     "heads": 256,
+    "head_channels": 8192,
+    "group_size": 64,
+    "outputs": 2,
+    "depth": 128,
+    "steps": 100_000,
 }
 LONGEST = 16  # entries of a list
 MOST_BLOCKS = 128  # of a U-Net, over all levels
 MAY_BE_ZERO = {"num_classes", "augmentation", "attention"}
+FLAGS = {"scale_shift", "qkv_bias", "time_mlp", "convolution"}
+FORMS = {"noise_embedding", "encoder", "resampling"}
 
 DDPMPP = {"noise_embedding": "positional", "noise_multiplier": 1, "encoder": "standard", "taps": [1, 1]}
 NCSNPP = {"noise_embedding": "fourier", "noise_multiplier": 2, "encoder": "residual", "taps": [1, 3, 3, 1]}
@@ -113,7 +142,7 @@ def preset_config(
     return check_config(config)
 
 
-def build(config: Mapping[str, Any], state: Mapping[str, torch.Tensor] | None = None) -> EDMPreconditioned:
+def build(config: Mapping[str, Any], state: Mapping[str, torch.Tensor] | None = None) -> Preconditioned:
     """The preconditioned network that `config` describes, in float32, in evaluation mode.
 
     Args:
@@ -125,11 +154,12 @@ def build(config: Mapping[str, Any], state: Mapping[str, torch.Tensor] | None = 
     """
     checked = check_config(config)
     kind = ARCHITECTURES[checked.pop("architecture")]
-    sigma_data = checked.pop("sigma_data")
+    around = PRECONDITIONINGS[checked.pop("preconditioning", "edm")]
+    arguments = {name: checked.pop(name) for name in ("sigma_data", "schedule", "steps") if name in checked}
     if state is None:
-        return EDMPreconditioned(kind(**checked), sigma_data).eval()
+        return around(kind(**checked), **arguments).eval()
     with torch.device("meta"):
-        network = EDMPreconditioned(kind(**checked), sigma_data)
+        network = around(kind(**checked), **arguments)
     wanted = network.state_dict()
     for name, tensor in wanted.items():
         if name not in state:
@@ -176,28 +206,54 @@ def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
     parameters = inspect.signature(ARCHITECTURES[found].__init__).parameters
     known = {name: p for name, p in parameters.items() if name != "self"}
     checked: dict[str, Any] = {"architecture": found}
-    checked["sigma_data"] = _number("sigma_data", config.get("sigma_data", 0.5), 1e-6, 1e6)
+    checked |= _check_preconditioning(config)
     for name, value in config.items():
         if name in checked:
             continue
         if name not in known:
             raise InputError(
-                f"{config['architecture']} has no argument {str(name)[:60]!r}{did_you_mean(str(name), known)}"
+                f"{config['architecture']} has no argument {printable(str(name), 60)!r}{did_you_mean(printable(str(name)), known)}"
             )
-        checked[name] = _checked(name, value)
+        zero = name == "heads" and found == "adm" and value == 0  # by head_channels
+        checked[name] = 0 if zero else _checked(name, value)
     missing = [name for name, p in known.items() if p.default is p.empty and name not in checked]
     if missing:
         raise InputError(f"the configuration of the {config['architecture']} lacks {missing[0]}")
     if (
-        checked["architecture"] == "unet"
+        checked["architecture"] in ("unet", "adm")
         and checked.get("blocks", 4) * len(checked.get("multipliers", [1])) > MOST_BLOCKS
     ):
         raise InputError(f"a U-Net of more than {MOST_BLOCKS} blocks is not built; use fewer blocks or levels")
     return checked
 
 
+def _check_preconditioning(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that says what a network's output means."""
+    kind = config.get("preconditioning", "edm")
+    if not isinstance(kind, str) or kind not in PRECONDITIONINGS:
+        raise InputError(f"unknown preconditioning {_shown(kind)}; smalti builds {', '.join(PRECONDITIONINGS)}")
+    if kind == "edm":
+        found = {"preconditioning": kind} if "preconditioning" in config else {}
+        return found | {"sigma_data": _number("sigma_data", config.get("sigma_data", 0.5), 1e-6, 1e6)}
+    if "sigma_data" in config:
+        raise InputError(f"the preconditioning {kind} has no sigma_data; leave it out")
+    if kind != "ddpm":
+        return {"preconditioning": kind}
+    schedule = config.get("schedule")
+    if schedule not in SCHEDULES:
+        raise InputError(f"schedule must be {' or '.join(SCHEDULES)}, not {_shown(schedule)}")
+    steps = _integer("steps", config.get("steps", 1000))
+    if steps < 50:
+        raise InputError(f"steps must be at least 50, not {steps}")
+    return {"preconditioning": kind, "schedule": schedule, "steps": steps}
+
+
 def _checked(name: str, value: Any) -> Any:
-    if name in ("noise_embedding", "encoder"):
+    if name in FLAGS:
+        if not isinstance(value, bool):
+            raise InputError(f"{name} must be true or false, not {_shown(value)}")
+        return value
+    if name in FORMS:
         if not isinstance(value, str):
             raise InputError(f"{name} must be text, not {_shown(value)}")
         return value
@@ -220,7 +276,7 @@ def _checked(name: str, value: Any) -> Any:
 def _shown(value: Any) -> str:
     """A value of unknown origin in an error's line; a list or a huge number is not written out."""
     if isinstance(value, str):
-        return repr(value[:60])
+        return repr(printable(value, 60))
     if isinstance(value, int) and abs(value) >= 2**63:
         return "a larger one"
     return str(value) if value is None or isinstance(value, (bool, int, float)) else f"a {type(value).__name__}"

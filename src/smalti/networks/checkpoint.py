@@ -118,21 +118,17 @@ def read_safetensors(path: str | os.PathLike[str], config: Mapping[str, Any] | N
 
     Args:
         path: the file.
-        config: the architecture, where the file does not hold it.
+        config: the architecture, where the file does not hold it; the checkpoint's is {} where neither says it.
 
     Raises:
-        InputError: not such a file, damaged, without the metadata where no `config` is given, or with it where one is; nothing
+        InputError: not such a file, damaged, or with an architecture where one is given; nothing
             beyond the file's size is allocated.
     """
     data = read_whole(path)
     metadata = check_safetensors(data, path)
     text = metadata.get(KEY)
     if not isinstance(text, str):
-        if config is None:
-            raise InputError(
-                f"{path} has no smalti metadata, so its architecture is unknown; pass config={{'architecture': 'unet', ...}}"
-            )
-        return Checkpoint(dict(config), _tensors(data, path), {"format": "safetensors"})
+        return Checkpoint(dict(config or {}), _tensors(data, path), {"format": "safetensors"})
     if config is not None:
         raise InputError(f"{path} says of what architecture it is; leave config out")
     try:

@@ -1,8 +1,8 @@
 """NVIDIA's EDM pickles (Karras et al. 2022; edm-cifar10-32x32-uncond-vp.pkl and kin) as checkpoints, without running their code.
 
-The file holds a dict with "ema", an EDMPrecond around a SongUNet. Its record names the class and the constructor's arguments;
-smalti builds its own `UNet` from these, which has the same parameter names. Everything else in the file (source text, loss, augmentation)
-is passed over.
+The file holds a dict with "ema", a preconditioning around a network. Their records name the classes and the constructors' arguments;
+smalti builds its own `UNet` (SongUNet: DDPM++, NCSN++) or `ADM` (DhariwalUNet) from these, which have the same parameter names, under
+EDMPrecond, VPPrecond, VEPrecond or iDDPMPrecond. Everything else in the file (source text, loss, augmentation) is passed over.
 
 An object of a class with EDM's persistence decorator is pickled as a call, _reconstruct_persistent_obj({type, version, module_src,
 class_name, state}), and their loader compiles and runs module_src. Here the call makes a `ModuleRecord`, and module_src is text.
@@ -138,25 +138,40 @@ def tensors_of(root: ModuleRecord) -> dict[str, TensorRecord]:
 ADMITTED = "tensors, plain containers and EDM's records of its classes"
 ENTRIES = ("ema", "net")  # of a snapshot; of a dump of the training's state
 
-# SongUNet's arguments in order, with NVIDIA's defaults; None where they have to be given
-ARGUMENTS: dict[str, Any] = {
+# arguments in order, with NVIDIA's defaults; None where they have to be given
+_DATA: dict[str, Any] = {
     "img_resolution": None,
     "in_channels": None,
     "out_channels": None,
     "label_dim": 0,
     "augment_dim": 0,
-    "model_channels": 128,
-    "channel_mult": [1, 2, 2, 2],
-    "channel_mult_emb": 4,
-    "num_blocks": 4,
-    "attn_resolutions": [16],
-    "dropout": 0.1,
-    "label_dropout": 0,
-    "embedding_type": "positional",
-    "channel_mult_noise": 1,
-    "encoder_type": "standard",
-    "decoder_type": "standard",
-    "resample_filter": [1, 1],
+}
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "SongUNet": {
+        **_DATA,
+        "model_channels": 128,
+        "channel_mult": [1, 2, 2, 2],
+        "channel_mult_emb": 4,
+        "num_blocks": 4,
+        "attn_resolutions": [16],
+        "dropout": 0.1,
+        "label_dropout": 0,
+        "embedding_type": "positional",
+        "channel_mult_noise": 1,
+        "encoder_type": "standard",
+        "decoder_type": "standard",
+        "resample_filter": [1, 1],
+    },
+    "DhariwalUNet": {
+        **_DATA,
+        "model_channels": 192,
+        "channel_mult": [1, 2, 3, 4],
+        "channel_mult_emb": 4,
+        "num_blocks": 3,
+        "attn_resolutions": [32, 16, 8],
+        "dropout": 0.1,
+        "label_dropout": 0,
+    },
 }
 OURS = {
     "img_resolution": "resolution",
@@ -178,6 +193,14 @@ FORMS = {
     "encoder_type": ("standard", "residual"),
     "decoder_type": ("standard",),
 }
+ARCHITECTURES = {"SongUNet": "unet", "DhariwalUNet": "adm"}
+# EDM's classes, with the constants that they are built for
+PRECONDITIONINGS: dict[str, tuple[str, dict[str, float]]] = {
+    "EDMPrecond": ("edm", {}),
+    "VPPrecond": ("vp", {"beta_d": 19.9, "beta_min": 0.1, "M": 1000}),
+    "VEPrecond": ("ve", {}),
+    "iDDPMPrecond": ("iddpm", {"C_1": 0.001, "C_2": 0.008, "M": 1000}),
+}
 LISTS = ("channel_mult", "attn_resolutions", "resample_filter")
 NUMBERS = ("dropout", "label_dropout")
 
@@ -189,8 +212,7 @@ def read_edm_pickle(path: str | os.PathLike[str]) -> Checkpoint:
         A checkpoint; `about` says what was read and what was passed over.
 
     Raises:
-        InputError: a name that is not admitted, damage, or a network that smalti does not build (ADM, other preconditionings),
-            which is named.
+        InputError: a name that is not admitted, damage, or a network that smalti does not build, which is named.
         EnvironmentFailure: it may not be read, or does not fit in memory.
     """
     data, what = read_whole(path), str(path)
@@ -224,8 +246,12 @@ def checkpoint_of_records(tree: Any, what: str, size: int) -> Checkpoint:
     entry, outer = found
     inner = _inner(outer, what)
     arguments = _arguments(inner, what)
-    mapped = {ours: arguments[theirs] for theirs, ours in OURS.items()}
-    config = {"architecture": "unet", "sigma_data": _sigma_data(outer, what), **mapped}
+    mapped = {ours: arguments[theirs] for theirs, ours in OURS.items() if theirs in arguments}
+    kind = PRECONDITIONINGS[outer.class_name][0]
+    around = {"sigma_data": _sigma_data(outer, what)} if kind == "edm" else {"preconditioning": kind}
+    config = {"architecture": ARCHITECTURES[inner.class_name], **around, **mapped}
+    if config["architecture"] == "adm":
+        config["outputs"] = arguments["out_channels"] // arguments["in_channels"]
     records = tensors_of(outer)
     check_shares(records, size)
     state = {name: record.to_tensor() for name, record in records.items()}
@@ -233,27 +259,24 @@ def checkpoint_of_records(tree: Any, what: str, size: int) -> Checkpoint:
 
 
 def _inner(outer: ModuleRecord, what: str) -> ModuleRecord:
-    """The U-Net inside the preconditioning, where both are of the classes that smalti builds."""
+    """The network inside the preconditioning, where both are of the classes that smalti builds."""
     name = printable(outer.class_name, 60)
-    if outer.class_name in ("SongUNet", "DhariwalUNet"):
+    if outer.class_name in ARCHITECTURES:
         raise InputError(
             f"{what} holds a bare {name} without its preconditioning; give the snapshot that EDM's training wrote"
         )
     inner = outer.table("_modules").get("model")
     within = printable(inner.class_name, 60) if isinstance(inner, ModuleRecord) else "nothing"
-    if outer.class_name != "EDMPrecond":
-        known = outer.class_name in ("VPPrecond", "VEPrecond", "iDDPMPrecond")
-        kind = "another preconditioning, of the baselines" if known else "a class that smalti does not know"
-        raise InputError(f"{what} holds {name} around {within}: {kind}; give a network in EDMPrecond (edm-*.pkl)")
-    if not isinstance(inner, ModuleRecord) or inner.class_name != "SongUNet":
-        kind = (
-            "the ADM architecture, which smalti does not build"
-            if within == "DhariwalUNet"
-            else "which smalti does not know"
-        )
-        raise InputError(
-            f"{what} holds {name} around {within}, {kind}; give a SongUNet (DDPM++ or NCSN++, edm-cifar10-*.pkl)"
-        )
+    if outer.class_name not in PRECONDITIONINGS:
+        known = ", ".join(PRECONDITIONINGS)
+        raise InputError(f"{what} holds {name} around {within}, a class that smalti does not know; it reads {known}")
+    if not isinstance(inner, ModuleRecord) or inner.class_name not in ARCHITECTURES:
+        known = " and ".join(ARCHITECTURES)
+        raise InputError(f"{what} holds {name} around {within}, which smalti does not know; it reads {known}")
+    for constant, value in PRECONDITIONINGS[outer.class_name][1].items():
+        found = outer.state.get(constant, value)
+        if type(found) not in (int, float) or found != value:
+            raise InputError(f"{what} has another {constant} than {value:g} in its {name}, which smalti does not build")
     return inner
 
 
@@ -265,28 +288,30 @@ def _sigma_data(outer: ModuleRecord, what: str) -> float:
 
 
 def _arguments(inner: ModuleRecord, what: str) -> dict[str, Any]:
-    """SongUNet's arguments as given to its constructor, with its defaults: checked plain values."""
+    """The network's arguments as given to its constructor, with its defaults: checked plain values."""
+    kind, known = inner.class_name, ARGUMENTS[inner.class_name]
     given, named = inner.state.get("_init_args"), inner.state.get("_init_kwargs")
-    if not isinstance(given, (tuple, list)) or not isinstance(named, dict) or len(given) > len(ARGUMENTS):
-        raise InputError(f"{what} does not say how its SongUNet was made; give the snapshot that EDM's training wrote")
-    found = dict(zip(ARGUMENTS, given, strict=False))
-    unknown = [key for key in named if key not in ARGUMENTS or key in found]
+    if not isinstance(given, (tuple, list)) or not isinstance(named, dict) or len(given) > len(known):
+        raise InputError(f"{what} does not say how its {kind} was made; give the snapshot that EDM's training wrote")
+    found = dict(zip(known, given, strict=False))
+    unknown = [key for key in named if key not in known or key in found]
     if unknown:
         shown = printable(str(unknown[0])[:100] if isinstance(unknown[0], str) else type(unknown[0]).__name__, 60)
-        raise InputError(f"the SongUNet in {what} has the argument {shown}, which smalti does not know")
-    found = {**ARGUMENTS, **found, **named}
+        raise InputError(f"the {kind} in {what} has the argument {shown}, which smalti does not know")
+    found = {**known, **found, **named}
     for name, value in found.items():
         if not _fits(name, value):
             raise InputError(
-                f"the SongUNet in {what} has an unusable {name}; the file is damaged or of another version of EDM"
+                f"the {kind} in {what} has an unusable {name}; the file is damaged or of another version of EDM"
             )
     for name, forms in FORMS.items():
-        if found[name] not in forms:
+        if name in found and found[name] not in forms:
             shown = printable(found[name], 40)
-            raise InputError(f"the SongUNet in {what} has {name} {shown!r}; smalti builds {' and '.join(forms)}")
-    if found["channel_mult_emb"] != 4 or found["in_channels"] != found["out_channels"]:
+            raise InputError(f"the {kind} in {what} has {name} {shown!r}; smalti builds {' and '.join(forms)}")
+    twice = kind == "DhariwalUNet" and found["out_channels"] == 2 * found["in_channels"]
+    if found["channel_mult_emb"] != 4 or not (twice or found["in_channels"] == found["out_channels"]):
         raise InputError(
-            f"the SongUNet in {what} has another embedding width or other outputs than inputs, which smalti does not build"
+            f"the {kind} in {what} has another embedding width or other outputs than inputs, which smalti does not build"
         )
     return {name: list(value) if name in LISTS else value for name, value in found.items()}
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-__all__ = ["Convolution", "FourierEmbedding", "PositionalEmbedding"]
+__all__ = ["Convolution", "FourierEmbedding", "PositionalEmbedding", "Resampling", "TimestepEmbedding"]
 
 
 class Convolution(nn.Module):
@@ -65,6 +65,24 @@ class Convolution(nn.Module):
         return F.conv2d(x, self.weight.to(x.dtype), self.bias.to(x.dtype), padding=self.weight.shape[-1] // 2 + extra)
 
 
+class Resampling(nn.Module):
+    """Doubling ("up") or halving ("down") with the filter (1, 1) alone: every pixel four times, or means of 2 x 2."""
+
+    resample_filter: torch.Tensor
+
+    def __init__(self, resample: str) -> None:
+        super().__init__()
+        self.resample = resample
+        self.register_buffer("resample_filter", torch.full((1, 1, 2, 2), 0.25))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, C, H', W')."""
+        taps = self.resample_filter.to(x.dtype).expand(x.shape[1], 1, -1, -1)
+        if self.resample == "up":
+            return F.conv_transpose2d(x, 4 * taps, stride=2, groups=x.shape[1])
+        return F.conv2d(x, taps, stride=2, groups=x.shape[1])
+
+
 class PositionalEmbedding(nn.Module):
     """cos and sin of noise * 10000^(-k/(K-1)), k = 0 .. K-1, K = channels/2 (DDPM++), sines first."""
 
@@ -96,3 +114,18 @@ class FourierEmbedding(nn.Module):
         """(B,) -> (B, channels)."""
         angles = torch.outer(noise, (2 * math.pi * self.freqs).to(noise.dtype))
         return torch.cat([angles.sin(), angles.cos()], 1)
+
+
+class TimestepEmbedding(nn.Module):
+    """cos and sin of noise * 10000^(-k/K), k = 0 .. K-1, K = channels/2, cosines first (ADM, U-ViT)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, noise: torch.Tensor) -> torch.Tensor:
+        """(B,) -> (B, channels)."""
+        half = self.channels // 2
+        steps = torch.arange(half, dtype=torch.float32, device=noise.device) / half
+        angles = torch.outer(noise, (1 / 10000) ** steps.to(noise.dtype))
+        return torch.cat([angles.cos(), angles.sin()], 1)

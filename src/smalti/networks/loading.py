@@ -17,6 +17,7 @@ from smalti.core.errors import InputError, did_you_mean, from_os_error
 from smalti.core.pickles import printable
 from smalti.networks.architectures import build, parameter_names
 from smalti.networks.checkpoint import Checkpoint, read_safetensors
+from smalti.networks.published import recognised
 from smalti.networks.state_dicts import check_weights, without_prefix
 from smalti.networks.tables import DiscreteTable
 
@@ -88,6 +89,13 @@ def read_checkpoint(
             return read_safetensors(file), os.fspath(path)
     name = place.absolute().parent.name if place.stem == "network" else place.stem
     checkpoint = _read(place, config, weights)
+    if "architecture" not in checkpoint.config:
+        known = recognised(checkpoint.state, checkpoint.config, str(place))
+        if known is None:
+            raise InputError(
+                f"{place} does not say of what architecture it is; pass config={{'architecture': 'unet', ...}}"
+            )
+        return Checkpoint(*known, checkpoint.about), name
     state = without_prefix(checkpoint.state, parameter_names(checkpoint.config), weights, str(place))
     return Checkpoint(checkpoint.config, dict(state), checkpoint.about), name
 

@@ -25,7 +25,7 @@ from smalti.networks.architectures import build
 from smalti.networks.checkpoint import Checkpoint, write_safetensors
 from smalti.networks.conventions import DiscreteTable, as_denoiser
 from smalti.networks.loading import load
-from smalti.networks.preconditioning import EDMPreconditioned
+from smalti.networks.preconditioning import Preconditioned
 from smalti.source import Source, Split
 
 __all__ = ["Network"]
@@ -41,7 +41,7 @@ class Network(Denoiser):
         module: a callable; what it takes and returns is what `convention` says.
         convention: "edm" (module(z, sigma) -> x0), "epsilon-ve", "score-ve", or with a `table` "epsilon-vp", "v-vp", "sample-vp";
             see `smalti.networks.conventions`. Labels, where given, are the third argument: (B,) int64, or one-hot float32 (B,
-            num_classes) for smalti's own `EDMPreconditioned`.
+            num_classes) for smalti's own `Preconditioned`.
         shape: (C, H, W) of the images.
         num_classes: number of classes that labels may name, or None.
         table: the noise levels of a discrete variance-preserving network.
@@ -129,7 +129,7 @@ class Network(Denoiser):
 
     @classmethod
     def from_module(
-        cls, module: EDMPreconditioned, config: Mapping[str, Any], name: str, about: Mapping[str, Any] | None = None
+        cls, module: Preconditioned, config: Mapping[str, Any], name: str, about: Mapping[str, Any] | None = None
     ) -> Network:
         """One of smalti's own networks around `module`, whose parameters stop collecting gradients."""
         module.requires_grad_(False)
@@ -156,7 +156,7 @@ class Network(Denoiser):
     def _classes(self, labels: torch.Tensor | None) -> torch.Tensor | None:
         if labels is None:
             return None
-        if isinstance(self.module, EDMPreconditioned):
+        if isinstance(self.module, Preconditioned):
             return F.one_hot(labels, self.num_classes or -1).to(self.device, torch.float32)
         return labels.to(self.device)
 

@@ -56,7 +56,7 @@ def read_torch_file(
 
     Args:
         path: the file.
-        config: the architecture, where the file does not hold it.
+        config: the architecture, where the file does not hold it; the checkpoint's is {} where neither says it.
         weights: "averaged" or "raw", where a file has both.
 
     Raises:
@@ -118,7 +118,7 @@ def _parts(tree: Any, weights: str, what: str) -> tuple[str | None, dict[str, Te
 
 def _config(said: Any, given: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
     if said is None and given is None:
-        raise InputError(f"{what} does not say of what architecture it is; pass config={{'architecture': 'unet', ...}}")
+        return {}  # some can be told by the names of their tensors
     if said is not None and given is not None:
         raise InputError(f"{what} says of what architecture it is; leave config out")
     return dict(given) if given is not None else _plain(said)

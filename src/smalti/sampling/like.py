@@ -46,7 +46,8 @@ class LikeResult(GenerateResult):
 
     Attributes:
         places: for each image a `Places`: for every pixel the picture, row and column that weigh most at the last level, and
-            their share; None where it was not asked for.
+            their share; None where it was not asked for. Rows and columns are the
+            picture's, and `picture` is 1 where its mirror image was used (for symmetric images).
     """
 
     places: tuple[Places, ...] | None = None
@@ -165,7 +166,8 @@ def generate_like(
                 (report or shown)(1)
             if sources and last is not None:
                 a = linear_levels(steps)[-1]
-                places.append(denoisers[-1].places(last.x[0] / a, (1 - a) / a))
+                found = denoisers[-1].places(last.x[0] / a, (1 - a) / a)
+                places.append(found if axis is None else _unmirrored(found, axis, (height, width)))
             finished.append(images)
     scales = tuple(torch.cat(parts) for parts in zip(*finished, strict=True))
     return LikeResult(scales[-1], scales, tuple(places) if sources else None)
@@ -180,7 +182,7 @@ def read_picture(image: Picture) -> torch.Tensor:
     """
     if isinstance(image, (str, os.PathLike)):
         image = _decoded(image)
-    values = image.detach().cpu() if isinstance(image, torch.Tensor) else torch.as_tensor(np.asarray(image))
+    values = image.detach().cpu() if isinstance(image, torch.Tensor) else torch.from_numpy(np.array(image))
     if values.ndim != 3 or values.shape[0] not in (1, 3) or not values.numel():
         raise InputError(f"a picture is grey or RGB, (1 or 3, H, W), not {tuple(values.shape)}")
     if values.shape[1] * values.shape[2] > MOST:
@@ -220,6 +222,14 @@ def _views(
         return [picture], None if whole is None else [whole]
     axis = AXES[symmetric]
     return [picture, picture.flip(axis)], None if whole is None else [whole, whole.flip(axis)]
+
+
+def _unmirrored(places: Places, axis: int, size: tuple[int, int]) -> Places:
+    """Places of the mirror image (picture 1) as those of the picture itself; `picture` still says which it was."""
+    mirrored = places.picture == 1
+    row = np.where(mirrored, size[0] - 1 - places.row, places.row) if axis == -2 else places.row
+    column = np.where(mirrored, size[1] - 1 - places.column, places.column) if axis == -1 else places.column
+    return Places(places.picture, row, column, places.share)
 
 
 def _symmetric_noise(noise: torch.Tensor, axis: int) -> torch.Tensor:

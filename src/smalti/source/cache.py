@@ -33,7 +33,7 @@ import numpy as np
 from smalti.core.cache import cache_root
 from smalti.core.code import code_digest
 from smalti.core.leftovers import hold, remove_left_over
-from smalti.source.content import damaged_image, image_sums
+from smalti.source.identity import damaged_image, image_sums
 from smalti.source.memory import allocate, size_in_words
 
 __all__ = ["Built", "Store", "forget", "memory_store", "through_cache"]

@@ -11,14 +11,14 @@ import torch
 from smalti.core.errors import InputError
 from smalti.core.progress import progress
 from smalti.core.text import printable
-from smalti.source.array_names import IMAGE_NAMES, LABEL_NAMES
 from smalti.source.cache import memory_store
 from smalti.source.checks import check_dtype, check_finite, check_labels_array, check_resolution
 from smalti.source.conversion import fill, rows_of
 from smalti.source.decoding import decode, picture_pixels
+from smalti.source.format import Origin, Stored
 from smalti.source.memory import allocate
+from smalti.source.names import IMAGE_NAMES, LABEL_NAMES
 from smalti.source.parallel_decoding import assemble
-from smalti.source.stored import Origin, Stored
 
 __all__ = ["stored_of"]
 

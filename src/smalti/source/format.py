@@ -1,4 +1,4 @@
-"""What a reader of a data set is: how it knows its files, and what it is asked for.
+"""What a reader of a data set is: how it knows its files, what it is asked for, and what it gives.
 
 A new way to read images is one file in smalti/source/formats that ends in a `Format`, and one row of the table in
 smalti/source/opening.py.
@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from smalti.core.text import printable
 from smalti.source.cache import Built, Store, through_cache
-from smalti.source.stored import Origin, Stored
 
-__all__ = ["HEAD_BYTES", "Format", "Request", "cached"]
+__all__ = ["HEAD_BYTES", "Format", "Origin", "Request", "Stored", "cached"]
 
 HEAD_BYTES = 512  # of a file, which the readers look at
 
@@ -58,6 +59,50 @@ class Request:
             if ending and name.lower().endswith(ending.lower()) and len(name) > len(ending):
                 return name[: -len(ending)]
         return name
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a source came from.
+
+    Attributes:
+        path: what was opened.
+        format: name of the reader, as "folder", "zip", "npy".
+        rule: how its images became the array, in words.
+        cache: folder of the cached array; None where it is not cached.
+        hit: whether that folder was there before this opening.
+    """
+
+    path: str
+    format: str
+    rule: str
+    cache: str | None = None
+    hit: bool = False
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An opened data set, before classes and limit are applied.
+
+    Attributes:
+        images: (N, C, H, W) uint8, or finite float32 in the working scale; C-contiguous.
+        labels: (N,) int64, or None.
+        class_names: one name a class, or None.
+        skipped: (file name, reason) of every file that is not in it.
+        name: short name of the data set.
+        origin: where it came from.
+        sums: checksum of every image as it was when it was cached, (N,) uint32, or None where it is not cached.
+        remarks: what is worth a warning.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    class_names: tuple[str, ...] | None
+    skipped: tuple[tuple[str, str], ...]
+    name: str
+    origin: Origin
+    sums: np.ndarray | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 from smalti.core.errors import InputError, SmaltiError
 from smalti.core.text import printable, shortened
 from smalti.source.decoding import EXTENSIONS
-from smalti.source.parts import choose_part, part_of
+from smalti.source.names import choose_part, part_of
 from smalti.source.trees import Tree
 
 __all__ = ["EDM_FILE", "Listing", "is_image", "is_wanted", "list_images", "other_files"]

@@ -14,7 +14,7 @@ from smalti.core.text import printable, shortened
 from smalti.source.checks import check_resolution
 from smalti.source.conventions import check_layout_name
 from smalti.source.decoding import EXTENSIONS
-from smalti.source.format import HEAD_BYTES, Format, Request
+from smalti.source.format import HEAD_BYTES, Format, Request, Stored
 from smalti.source.formats.cifar import CIFAR
 from smalti.source.formats.cifar_binary import CIFAR_BINARY
 from smalti.source.formats.digits import DIGITS, open_digits
@@ -26,7 +26,6 @@ from smalti.source.formats.parquet import PARQUET
 from smalti.source.formats.stl10 import STL10
 from smalti.source.formats.tar import TAR
 from smalti.source.formats.torch_tensors import TORCH
-from smalti.source.stored import Stored
 
 __all__ = ["FORMATS", "open_stored"]
 

@@ -13,13 +13,13 @@ import torch
 from smalti.core.errors import EnvironmentFailure, InputError
 from smalti.source.cache import forget
 from smalti.source.checks import blocks, check_finite, check_labels_array
-from smalti.source.content import damaged_image, fingerprint
 from smalti.source.conventions import check_layout, in_nchw, scale_doubt
 from smalti.source.datasets import stored_of
+from smalti.source.format import Origin, Stored
+from smalti.source.identity import damaged_image, fingerprint
 from smalti.source.indexing import class_indices, limit_indices, to_indexer
 from smalti.source.memory import allocate
 from smalti.source.opening import open_stored
-from smalti.source.stored import Origin, Stored
 
 __all__ = ["Source"]
 

@@ -9,10 +9,9 @@ from typing import Literal
 import numpy as np
 
 from smalti.bench.floor import admitted
-from smalti.bench.measurement import Measurement, best
 from smalti.bench.published import border_aware, equivariant, local_score
-from smalti.bench.setup import Setup, table_1_sigma
-from smalti.bench.subject import noisy
+from smalti.bench.results import Measurement, best
+from smalti.bench.setup import Setup, noisy, table_1_sigma
 from smalti.denoisers import EquivariantLocalScore, LocalScore
 from smalti.source import Source
 

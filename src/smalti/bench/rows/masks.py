@@ -1,4 +1,7 @@
-"""PSPC-Flex and PCA-locality, with masks cut from the Wiener filter of the data."""
+"""PSPC-Flex and PCA-locality, with masks cut from the Wiener filter of the data, as the denoisers themselves do.
+
+`filter_` is |F|, F = S (S + sigma^2 I)^-1, (D, D) float64, D = C H W.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,22 @@ from functools import partial
 
 import torch
 
-from smalti.bench.masks import heat_of, pca_masks, share_for
-from smalti.bench.measurement import Measurement, best
 from smalti.bench.published import mask_by_mask, pca_locality
-from smalti.bench.setup import BATCH, Setup
-from smalti.bench.subject import noisy
+from smalti.bench.results import Measurement, best
+from smalti.bench.setup import BATCH, Setup, noisy
 from smalti.core.schedule import edm_sigmas
 from smalti.denoisers import PCALocality, PSPCFlex
 from smalti.denoisers.base import AdaptedWindowDenoiser
+from smalti.denoisers.heatmap_windows import hard_windows
 from smalti.source import Source
 
-__all__ = ["flex", "flex_of_size", "pca"]
+__all__ = ["flex", "flex_of_size", "heat_of", "pca", "pca_masks", "share_for"]
 
 FLEX = {3: (13, 60), 27: (10, 60), 357: (7, 50)}  # pixels on average: level of the EDM schedule, what is asked
 PCA = (6, 8, 9, 10, 12)  # levels: masks are .79, .50, .28, .15 and .05 full on CIFAR-10
 SPARSE = 0.2  # how full masks are at most of which more is asked
 ENOUGH = 30.0  # seconds of repetitions
+STEPS = 12  # of the bisection: shares to a thousandth
 
 Jobs = list[Callable[[], Iterator[Measurement]]]
 
@@ -91,3 +94,31 @@ def _pca(setup: Setup, level: int) -> Iterator[Measurement]:
     )
     what = f"PCA-locality, masks {full:.2g} full, sigma={sigma:.3g}, one query"
     yield Measurement(what, ours, published, at_least=10 if full <= SPARSE else 4, note=note)
+
+
+def heat_of(filter_: torch.Tensor, channels: int) -> torch.Tensor:
+    """|F| summed over channels, as the heatmaps of PSPC-Flex: (H W, H W)."""
+    size = len(filter_) // channels
+    return sum(filter_[i : i + size, i : i + size] for i in range(0, len(filter_), size))  # type: ignore[return-value]
+
+
+def share_for(heat: torch.Tensor, wanted: float) -> float:
+    """The share of the heat whose masks come nearest to `wanted` pixels on average."""
+    low, high = 0.0, 1.0
+    found = []
+    for _ in range(STEPS):
+        share = (low + high) / 2
+        mean = float(hard_windows(heat, share).sum(1).double().mean())
+        found.append((abs(mean - wanted), share))
+        low, high = (share, high) if mean < wanted else (low, share)
+    return min(found)[1]
+
+
+def pca_masks(filter_: torch.Tensor, threshold: float = 0.02, smallest: float = 1e-6) -> torch.Tensor:
+    """PCA-locality's: which input entries count for which output entry, |F_nm|/F_nn >= threshold times the largest; (D, D) bool."""
+    diagonal = filter_.diagonal()
+    scaled = filter_ / torch.where(diagonal < smallest, 1, diagonal)[:, None]
+    looks = (scaled >= threshold * scaled.max()) & (scaled > 0)
+    alone = (~looks.any(0)).nonzero()[:, 0]
+    looks[alone, alone] = True
+    return looks

@@ -9,11 +9,10 @@ from functools import partial
 import numpy as np
 import torch
 
-from smalti.bench.measurement import Measurement, best
-from smalti.bench.probes import published_optimal_seconds
 from smalti.bench.published import batched_loop, crop_by_crop
-from smalti.bench.setup import BATCH, Setup, table_1_sigma
-from smalti.bench.subject import noisy
+from smalti.bench.results import Measurement, best
+from smalti.bench.rows.processes import published_optimal_seconds
+from smalti.bench.setup import BATCH, Setup, noisy, table_1_sigma
 from smalti.denoisers import Optimal, PSPCSquare
 from smalti.sampling import sample
 

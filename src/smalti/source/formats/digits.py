@@ -8,7 +8,7 @@ import numpy as np
 
 from smalti.source.cache import memory_store
 from smalti.source.conversion import fill, rows_of
-from smalti.source.stored import Origin, Stored
+from smalti.source.format import Origin, Stored
 
 __all__ = ["DIGITS", "open_digits"]
 

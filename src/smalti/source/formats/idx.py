@@ -20,10 +20,9 @@ from smalti.core.errors import InputError, from_os_error
 from smalti.source.cache import Built, Store
 from smalti.source.checks import blocks
 from smalti.source.conversion import Rows, fill
-from smalti.source.format import Format, Request, cached
+from smalti.source.format import Format, Request, Stored, cached
 from smalti.source.identity import files_identity
-from smalti.source.parts import choose_part, part_of
-from smalti.source.stored import Stored
+from smalti.source.names import choose_part, part_of
 
 __all__ = ["IDX"]
 

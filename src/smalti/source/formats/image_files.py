@@ -8,10 +8,9 @@ import numpy as np
 
 from smalti.source.cache import Built, Store
 from smalti.source.decoding import DECODING_RULE
-from smalti.source.format import Format, Request, cached
+from smalti.source.format import Format, Request, Stored, cached
 from smalti.source.listing import is_wanted, list_images, other_files
 from smalti.source.parallel_decoding import gather
-from smalti.source.stored import Stored
 from smalti.source.trees import Tree, folder_tree, open_zip, zip_errors, zip_identity, zip_tree
 
 __all__ = ["FOLDER", "ZIP"]

@@ -10,15 +10,14 @@ import numpy as np
 
 from smalti.core.errors import EnvironmentFailure, InputError
 from smalti.core.text import printable
-from smalti.source.array_names import choose_arrays
 from smalti.source.cache import Built, Store
 from smalti.source.checks import check_labels_array
 from smalti.source.conventions import check_layout, in_nchw, likely_layout
 from smalti.source.conversion import fill, rows_of
-from smalti.source.format import Format, Request, cached
+from smalti.source.format import Format, Request, Stored, cached
 from smalti.source.identity import file_identity
 from smalti.source.memory import SHARE, available_memory
-from smalti.source.stored import Stored
+from smalti.source.names import choose_arrays
 
 __all__ = ["MATLAB"]
 

@@ -7,8 +7,12 @@ is converted, in blocks, into the cache.
 from __future__ import annotations
 
 import math
+import tokenize
+import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -16,22 +20,71 @@ import numpy as np
 
 from smalti.core.errors import InputError, from_os_error
 from smalti.core.text import printable
-from smalti.source.array_names import SURE_LABELS, choose_arrays
 from smalti.source.cache import Built, Store
 from smalti.source.checks import BLOCK_BYTES, blocks, check_finite, check_labels_array
 from smalti.source.conventions import check_layout, in_nchw
 from smalti.source.conversion import Rows, fill, rows_of
-from smalti.source.format import Format, Request, cached
+from smalti.source.format import Format, Origin, Request, Stored, cached
 from smalti.source.identity import file_identity
 from smalti.source.memory import allocate
-from smalti.source.npy_header import Header, read_header
-from smalti.source.stored import Origin, Stored
+from smalti.source.names import SURE_LABELS, choose_arrays
 from smalti.source.trees import check_member, open_zip, zip_errors, zip_identity
 
 __all__ = ["NPY", "NPZ"]
 
 RULE = "an array, stored as it is (floats as float32)"
 CONVERTED = RULE + "; with a resolution, centre crop to its aspect ratio, then area averaging where the size differs"
+MOST_AXES, LARGEST_SIDE = 32, 1 << 40
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What a .npy file says of its array: shape, order and dtype, and where its data starts."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the data."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def check_size(self, size: int, what: str) -> None:
+        """Raise InputError unless a file of `size` bytes holds the whole array, and nothing else."""
+        if self.offset + self.nbytes != size:
+            raise InputError(
+                f"{what} has {size} bytes but its header claims {self.offset + self.nbytes}; it is damaged"
+            )
+
+
+def _read_header(file: IO[bytes], what: str) -> _Header:
+    """The header of a .npy stream.
+
+    Raises:
+        InputError: it is damaged, or of an array of Python objects.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's, on headers written by Python 2
+            version = np.lib.format.read_magic(file)
+            if version == (1, 0):
+                shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            elif version == (2, 0):
+                shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
+            else:
+                raise ValueError(f"version {version} of the format")
+        if len(shape) > MOST_AXES or not all(type(side) is int and 0 <= side <= LARGEST_SIDE for side in shape):
+            raise ValueError("a shape that is none")
+    except (
+        *(ValueError, TypeError, SyntaxError, LookupError, AttributeError, RecursionError, ArithmeticError),
+        *(MemoryError, EOFError, zlib.error, tokenize.TokenError),
+    ) as error:
+        raise InputError(f"{what} is not a readable .npy array ({' '.join(str(error).split())[:120]})") from error
+    if dtype.hasobject:
+        raise InputError(f"{what} holds Python objects, which are never loaded; save plain uint8 or float arrays")
+    return _Header(shape, fortran, dtype, file.tell())
 
 
 def open_npy(request: Request) -> Stored:
@@ -44,7 +97,7 @@ def open_npy(request: Request) -> Stored:
     try:
         size = path.stat().st_size
         with open(path, "rb") as file:
-            header = read_header(file, str(path))
+            header = _read_header(file, str(path))
     except OSError as error:
         raise from_os_error(error, f"read {path}") from error
     check_layout(header.shape, header.dtype, layout, str(path))
@@ -84,7 +137,7 @@ def open_npz(request: Request) -> Stored:
 
 def _build_npz(archive: zipfile.ZipFile, request: Request, store: Store) -> Built:
     path = request.path
-    headers: dict[str, tuple[zipfile.ZipInfo, Header]] = {}
+    headers: dict[str, tuple[zipfile.ZipInfo, _Header]] = {}
     others = []
     for info in archive.infolist():
         name = printable(info.filename.removesuffix(".npy"))
@@ -119,7 +172,7 @@ def _build_npz(archive: zipfile.ZipFile, request: Request, store: Store) -> Buil
     return Built(fill(rows, store, request.resolution, request.show), labels, None, tuple(unused))
 
 
-def _labels(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: Header, count: int, what: str) -> np.ndarray:
+def _labels(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: _Header, count: int, what: str) -> np.ndarray:
     if len(header.shape) not in (1, 2) or header.shape[0] != count:
         raise InputError(f"{what}: labels have shape {header.shape} for {count} images")
     try:
@@ -128,14 +181,14 @@ def _labels(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: Header, cou
         raise InputError(f"{what}: {error}") from error
 
 
-def _checked_header(file: IO[bytes], info: zipfile.ZipInfo, path: Path) -> Header:
+def _checked_header(file: IO[bytes], info: zipfile.ZipInfo, path: Path) -> _Header:
     what = f"{path}: {printable(info.filename)}"
-    header = read_header(file, what)
+    header = _read_header(file, what)
     header.check_size(info.file_size, what)
     return header
 
 
-def _read_rows(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: Header, what: str) -> Iterator[np.ndarray]:
+def _read_rows(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: _Header, what: str) -> Iterator[np.ndarray]:
     with archive.open(info) as file:
         file.read(header.offset)
         for block in blocks(header.shape, header.dtype.itemsize):
@@ -148,7 +201,7 @@ def _read_rows(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: Header, 
         file.read(1)  # the end of the member, where its checksum is compared
 
 
-def _read_whole(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: Header, what: str) -> np.ndarray:
+def _read_whole(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: _Header, what: str) -> np.ndarray:
     buffer = allocate((header.nbytes,), np.dtype(np.uint8), what)
     with archive.open(info) as file:
         file.read(header.offset)

@@ -18,15 +18,13 @@ import numpy as np
 
 from smalti.core.errors import EnvironmentFailure, InputError, from_os_error
 from smalti.core.text import printable
-from smalti.source.array_names import IMAGE_NAMES, LABEL_NAMES
 from smalti.source.cache import Built, Store
 from smalti.source.checks import check_labels_array
 from smalti.source.decoding import DECODING_RULE
-from smalti.source.format import Format, Request, cached
+from smalti.source.format import Format, Request, Stored, cached
 from smalti.source.identity import files_identity
+from smalti.source.names import IMAGE_NAMES, LABEL_NAMES, choose_part, part_of
 from smalti.source.parallel_decoding import Read, gather
-from smalti.source.parts import choose_part, part_of
-from smalti.source.stored import Stored
 
 __all__ = ["PARQUET"]
 

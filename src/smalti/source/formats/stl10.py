@@ -11,10 +11,9 @@ from smalti.core.errors import InputError, from_os_error
 from smalti.core.text import printable
 from smalti.source.cache import Built, Store
 from smalti.source.conversion import Rows, fill
-from smalti.source.format import Format, Request, cached
+from smalti.source.format import Format, Request, Stored, cached
 from smalti.source.identity import file_identity, files_identity
-from smalti.source.parts import choose_part
-from smalti.source.stored import Stored
+from smalti.source.names import choose_part
 from smalti.source.tars import TAR_ENDINGS, first_member, is_tar_name, read_members
 
 __all__ = ["STL10"]

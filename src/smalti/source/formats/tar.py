@@ -18,11 +18,10 @@ from smalti.core.errors import InputError
 from smalti.core.text import printable, shortened
 from smalti.source.cache import Built, Store
 from smalti.source.decoding import DECODING_RULE
-from smalti.source.format import Format, Request, cached
+from smalti.source.format import Format, Request, Stored, cached
 from smalti.source.identity import files_identity
 from smalti.source.listing import EDM_FILE, is_image, list_images
 from smalti.source.parallel_decoding import Read, gather
-from smalti.source.stored import Stored
 from smalti.source.tars import TAR_ENDINGS, is_tar_name, open_tar
 from smalti.source.trees import Tree, is_hidden
 

@@ -1,0 +1,199 @@
+"""Both phases, and derivatives, for grids of boxes (`Crops`, `Centred`): box sums over every image."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import torch
+
+from smalti.engine.compiled import kernels
+from smalti.engine.elements import Selection
+from smalti.engine.precision import WINDOW_ERROR, by_precision, double
+from smalti.engine.problem import Problem
+from smalti.engine.programs.base import LOWEST, Program, chunks_of, seeds
+from smalti.engine.programs.geometry import Geometry
+from smalti.engine.programs.memory import aligned, aligned_copy
+from smalti.engine.running import LOG2E, Normalisers
+from smalti.engine.threads import in_order
+
+__all__ = ["BoxProgram"]
+
+
+class BoxProgram(Program):
+    """See `kernels`."""
+
+    relative_error = WINDOW_ERROR
+
+    def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> None:
+        super().__init__(problem, z, sigma, selection)
+        box, reply = problem.queries.boxes(problem.shape), problem.responses.boxes(problem.shape)
+        assert box is not None
+        assert reply is not None
+        self.geometry = Geometry(box, reply, problem.shape)
+        # from phase 1 to phase 2: which images weigh anything
+        self.alive = np.full((len(self.z), len(selection)), kernels.HEAVY, np.uint8)
+        self.bits = self.gaps()
+        self.shifts = self.where_relative(self.window_squares())
+
+    def _arguments(self, batch: np.ndarray, chosen: np.ndarray, real: type, z: np.ndarray) -> tuple:
+        """What every kernel takes first."""
+        return (
+            self.images,
+            real(self.offset),
+            self.selection.indices[chosen],
+            self.log_priors[chosen].astype(real),
+            z,
+            self.noisy[batch],
+            self.scales[batch].astype(real),
+            self.geometry.layout,
+        )
+
+    def _inputs(self, batch: np.ndarray, real: type) -> np.ndarray:
+        """z of the kernels: doubled where distances are relative."""
+        doubled = np.where(self.noisy[batch], 2, 1)[:, None, None, None]
+        return self.geometry.planes(self.z[batch] * doubled, real)
+
+    def normalisers(self) -> np.ndarray:
+        """Phase 1: (B, K) natural log-normalisers."""
+        found = self.relative_normalisers()
+        return Normalisers(found.highest - self._own(self.shifts), found.mass).natural()
+
+    def _own(self, values: np.ndarray) -> np.ndarray:
+        """The part of (flips B, ...) that belongs to the z themselves."""
+        return values[: self.batch]
+
+    def relative_normalisers(self) -> Normalisers:
+        """Phase 1, relative to `shifts`: (B, K); float64 distances where float32 would not do."""
+        everything = np.arange(len(self.selection))
+        shape = len(self.z), self.geometry.box.rows * self.geometry.box.columns
+        found = Normalisers(np.empty(shape), np.empty(shape))
+        self._phase_one(np.arange(len(self.z)), everything, np.float32, found)
+        largest = np.abs(self._join(found).highest).max(1)
+        self.again_in_float64(
+            largest, self.alive, lambda rows, elements: self._phase_one(rows, elements, np.float64, found)
+        )
+        return self._join(found)
+
+    def _join(self, values: Normalisers) -> Normalisers:
+        """Normalisers of both flips as one."""
+        if self.flips == 1:
+            return values
+        return values.map(self._own).merged(values.map(lambda v: self.geometry.mirror(v[self.batch :])))
+
+    def _phase_one(self, batch: np.ndarray, elements: np.ndarray, real: type, out: Normalisers) -> None:
+        """Relative normalisers of the z numbered `batch` over `elements` of the selection, into the rows `batch` of out."""
+        geometry = self.geometry
+        z = self._inputs(batch, real)
+        chunks = chunks_of(elements)
+        alive = np.zeros((len(batch), len(self.selection)), np.uint8)
+
+        def work(chosen: np.ndarray, highest: np.ndarray) -> Normalisers:
+            state = aligned((len(batch), 2, geometry.windows), real)
+            state[:, 0] = highest
+            flags = np.zeros((len(batch), len(chosen)), np.uint8)
+            bounds = (real(bits) for bits in self.bits)
+            kernels.box_normalisers(
+                *self._arguments(batch, chosen, real, z), *bounds, state.reshape(len(batch), -1), flags
+            )
+            alive[:, chosen] = flags
+            return Normalisers(*state.astype(np.float64).transpose(1, 0, 2))
+
+        highest = np.full((len(batch), geometry.windows), kernels.LOWEST_LOGIT, np.float64)
+        highest = work(seeds(elements), highest).highest
+        parts = in_order(lambda number: work(chunks[number], highest), len(chunks))
+        found = functools.reduce(Normalisers.merged, parts).map(geometry.gather)
+        out.highest[batch], out.mass[batch] = found.highest, found.mass
+        self.alive[batch] = alive
+
+    def numerator(self, log_normalisers: np.ndarray) -> np.ndarray:
+        """Phase 2: (B, C, H, W) in the working scale, from (B, K) natural log-normalisers."""
+        return self.relative_numerator(Normalisers.of_natural(log_normalisers + self._own(self.shifts) / LOG2E))
+
+    def both_phases(self) -> np.ndarray:
+        return self.relative_numerator(self.relative_normalisers())
+
+    def _spread(self, normalisers: Normalisers) -> tuple[np.ndarray, np.ndarray]:
+        """References and corrections for the kernels, (flips B, windows); no weight where there is no window."""
+        with np.errstate(divide="ignore"):
+            corrections = np.where(normalisers.mass > 0, 1 / normalisers.mass, 0)
+        pair = normalisers.highest, corrections
+        if self.flips == 2:
+            pair = tuple(np.concatenate([v, self.geometry.mirror(v)]) for v in pair)  # type: ignore[assignment]
+        return self.geometry.spread(pair[0], np.inf), self.geometry.spread(pair[1], 0.0)
+
+    def relative_numerator(self, normalisers: Normalisers) -> np.ndarray:
+        geometry = self.geometry
+        references, corrections = self._spread(normalisers)
+        needed = np.tile(double(np.abs(normalisers.highest).max(1) / LOG2E, WINDOW_ERROR), self.flips)
+        total = np.zeros((len(self.z), self.z.shape[1], geometry.plane))
+        for batch, real in by_precision(needed):
+            pair = aligned_copy(references[batch], real), aligned_copy(corrections[batch], real)
+            total[batch] = self._phase_two(batch, real, *pair)
+        return self.fold(geometry.images(total)) / self.unit
+
+    def _phase_two(self, batch: np.ndarray, real: type, references: np.ndarray, corrections: np.ndarray) -> np.ndarray:
+        geometry = self.geometry
+        z = self._inputs(batch, real)
+        chunks = chunks_of(np.flatnonzero((self.alive[batch] == kernels.HEAVY).any(0)))
+
+        def work(number: int) -> np.ndarray:
+            chosen = chunks[number]
+            numerator = aligned((len(batch), z.shape[1], geometry.plane), real)
+            alive = np.ascontiguousarray(self.alive[np.ix_(batch, chosen)])
+            arguments = self._arguments(batch, chosen, real, z)
+            outer = geometry.outer(geometry.reply)
+            kernels.box_numerator(
+                *arguments, outer, references, corrections, alive, np.float32(-self.bits[0]), numerator
+            )
+            return numerator
+
+        return sum(in_order(work, len(chunks)), np.zeros((len(batch), z.shape[1], geometry.plane)))
+
+    def covariance_product(self, direction: np.ndarray, transpose: bool) -> np.ndarray:
+        """sum_k outer_k * Cov_k(x, x) (inner_k * direction): (B, C, H, W) float64, working scale. Leaves out nothing."""
+        self.bits = -LOWEST, -LOWEST
+        geometry = self.geometry
+        inner, outer = (geometry.reply, geometry.box) if transpose else (geometry.box, geometry.reply)
+        references, corrections = self._spread(self.relative_normalisers())
+        everyone = np.arange(len(self.z))
+        z = self._inputs(everyone, np.float64)
+        along = geometry.planes(self.with_flips(direction), np.float64)
+        chunks = chunks_of(np.flatnonzero(self.alive.any(0)))
+        means = np.zeros((len(self.z), geometry.windows))
+
+        def work(number: int, centred: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            mean = means if centred else np.zeros_like(means)
+            mass = np.zeros_like(means)
+            numerator = np.zeros((*self.z.shape[:2], geometry.plane))
+            kernels.box_covariance(
+                *self._arguments(everyone, chunks[number], np.float64, z),
+                geometry.inner(inner),
+                geometry.outer(outer),
+                along,
+                references,
+                corrections,
+                mean,
+                centred,
+                mass,
+                numerator,
+            )
+            return mass, mean, numerator
+
+        mass, mean = np.zeros_like(means), np.zeros_like(means)
+        for part in in_order(lambda number: work(number, False), len(chunks)):
+            mass += part[0]
+            mean += part[1]
+        if self.flips == 2:  # one posterior over images and their flips
+            mass, mean = (self._of_both(values) for values in (mass, mean))
+        means[:] = mean / np.where(mass > 0, mass, 1)
+        total = np.zeros((*self.z.shape[:2], geometry.plane))
+        for part in in_order(lambda number: work(number, True), len(chunks)):
+            total += part[2]
+        return self.fold(geometry.images(total)) / self.unit**2
+
+    def _of_both(self, values: np.ndarray) -> np.ndarray:
+        """(2 B, windows) sums over images and over flipped images -> their sum, at the places of each."""
+        compact = self.geometry.gather(values)
+        joined = compact[: self.batch] + self.geometry.mirror(compact[self.batch :])
+        return self.geometry.spread(np.concatenate([joined, self.geometry.mirror(joined)]), 0.0)

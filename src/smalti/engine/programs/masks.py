@@ -1,0 +1,250 @@
+"""Both phases for windows of any form at the same place: sparse sums with images in lanes."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from smalti.engine.compiled import mask_kernels
+from smalti.engine.compiled.kernels import LOWEST_LOGIT
+from smalti.engine.elements import Selection
+from smalti.engine.precision import PRODUCT_ERROR, by_precision, double
+from smalti.engine.problem import Problem
+from smalti.engine.programs.atoms import Atoms, grouped, make_atoms
+from smalti.engine.programs.base import Program, chunks_of
+from smalti.engine.programs.one_pass import OnePassProgram, images_of, single_entries
+from smalti.engine.running import LOG2E, Normalisers, Running, merged
+from smalti.engine.threads import in_order
+
+__all__ = ["EntryProgram", "MaskProgram", "answers_are_entries"]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The windows of a problem as the kernels read them.
+
+    Attributes:
+        queries: one for each flip: of the windows, and of their mirror images.
+        responses: the same of the responses, in the same groups.
+        order: (K,) query number k of the kernels is query order[k] of the problem.
+        summed, replies_summed: whether masks are the same in all channels.
+        own: (K, entries) float64 queries in the kernels' order, for the sums of |z|^2.
+        replies: one for each flip: (K, M) entries that a query responds with, where these are single pixels or entries; else none.
+    """
+
+    queries: list[Atoms]
+    responses: list[Atoms]
+    order: np.ndarray
+    summed: bool
+    replies_summed: bool
+    own: np.ndarray
+    replies: list[np.ndarray]
+
+    @classmethod
+    def of(cls, problem: Problem) -> _Layout:
+        shape = problem.shape
+        queries, responses = (w.masks(shape).numpy() for w in (problem.queries, problem.responses))
+        order, groups = grouped(queries, problem.queries.anchors(shape).numpy())
+        queries, responses = queries[order], responses[order]
+        flips = range(problem.flips)
+        single = single_entries(responses, shape, problem.flips)
+        return cls(
+            [make_atoms(_flat(queries, flip), groups) for flip in flips],
+            [] if single is not None else [make_atoms(_flat(responses, flip), groups) for flip in flips],
+            order,
+            queries.shape[1] == 1,
+            responses.shape[1] == 1,
+            _flat(queries, 0),
+            [] if single is None else [entries * mask_kernels.LANES for entries in single],
+        )
+
+
+class _Masks(Program):
+    """What both have. With flips, z is flipped and the windows too, so that no image is moved."""
+
+    relative_error = PRODUCT_ERROR
+
+    def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> None:
+        super().__init__(problem, z, sigma, selection)
+        self.layout = problem.planned(_Layout.of)
+        self.flat = self.images.reshape(len(self.images), -1)
+        self.points = self.z.reshape(len(self.z), -1)
+        # (B, K), base 2: what relative distances take from every logit; the same for z and its flip
+        squares = np.where(self.noisy[:, None, None, None], self.z**2, 0)[: self.batch]
+        squares = squares.sum(1) if self.layout.summed else squares
+        self.shifts = squares.reshape(self.batch, -1) @ self.layout.own.T * self.scales[: self.batch, None]
+
+    def _arguments(self, rows: np.ndarray, chosen: np.ndarray, real: type) -> tuple:
+        doubled = np.where(self.noisy[rows], 2, 1)[:, None]
+        return (
+            self.flat,
+            real(self.offset),
+            self.selection.indices[chosen],
+            self.log_priors[chosen].astype(real),
+            (self.points[rows] * doubled).astype(real),
+            self.z.shape[1],
+            self.layout.summed,
+            self.noisy[rows],
+            self.scales[rows].astype(real),
+        )
+
+
+def answers_are_entries(problem: Problem) -> bool:
+    """Whether every response is one pixel or entry of weight 1."""
+    return bool(problem.planned(_Layout.of).replies)
+
+
+class EntryProgram(_Masks, OnePassProgram):  # type: ignore[misc]
+    """Responses that are single pixels or entries, of soft masks (of hard ones: `TreeProgram`); see `mask_kernels.mask_means`."""
+
+    def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> None:
+        super().__init__(problem, z, sigma, selection)
+        self.shifts = _in_order(self.shifts, self.layout.order)
+
+    def scan(self, batch: np.ndarray, elements: np.ndarray, real: type, alive: np.ndarray) -> Running:
+        out: Running = np.empty((len(batch), 2 + self.layout.replies[0].shape[1], len(self.layout.order)))
+        for flip in range(self.flips):
+            rows = np.flatnonzero(batch // self.batch == flip)
+            out[rows] = self._scan_of(flip, batch[rows], elements, real, alive, rows)
+        return out
+
+    def _scan_of(
+        self, flip: int, batch: np.ndarray, elements: np.ndarray, real: type, alive: np.ndarray, rows: np.ndarray
+    ) -> Running:
+        windows, replies = self.layout.queries[flip], self.layout.replies[flip]
+        chunks = chunks_of(elements)
+        shape = len(batch), len(self.layout.order)
+
+        def work(number: int) -> Running:
+            chosen = chunks[number]
+            highest: np.ndarray = np.full(shape, LOWEST_LOGIT, real)
+            totals: np.ndarray = np.zeros(shape, real)
+            sums = np.zeros((shape[0], replies.shape[1], shape[1]))
+            flags = np.zeros((len(batch), len(chosen)), np.uint8)
+            arguments = self._arguments(batch, chosen, real)
+            mask_kernels.mask_means(
+                *arguments, windows.arrays(real), windows.largest, replies, highest, totals, sums, flags
+            )
+            alive[np.ix_(rows, chosen)] = flags
+            return np.concatenate([highest[:, None].astype(np.float64), totals[:, None].astype(np.float64), sums], 1)
+
+        return functools.reduce(merged, in_order(work, len(chunks)))
+
+    def joined(self, running: Running) -> Running:
+        ordered = _in_order(running, self.layout.order)
+        return ordered if self.flips == 1 else merged(ordered[: self.batch], ordered[self.batch :])
+
+    def as_images(self, means: np.ndarray) -> np.ndarray:
+        entries = np.empty_like(self.layout.replies[0])
+        entries[self.layout.order] = self.layout.replies[0] // mask_kernels.LANES
+        return images_of(means, entries, self.points.shape[1]).reshape(self.batch, *self.z.shape[1:])
+
+
+class MaskProgram(_Masks):
+    """Responses of any form; see `mask_kernels`."""
+
+    def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> None:
+        super().__init__(problem, z, sigma, selection)
+        self.alive = np.ones((len(self.z), len(selection)), np.uint8)
+
+    def normalisers(self) -> np.ndarray:
+        """Phase 1: (B, K) natural log-normalisers."""
+        found = self.relative_normalisers()
+        out = np.empty_like(found.highest)
+        out[:, self.layout.order] = Normalisers(found.highest - self.shifts, found.mass).natural()
+        return out
+
+    def relative_normalisers(self) -> Normalisers:
+        """Phase 1 in the kernels' order, relative to `shifts`: (B, K)."""
+        everything = np.arange(len(self.selection))
+        found = self._phase_one(np.arange(self.batch), everything, np.float32)
+        largest = np.abs(found.highest).max(1)
+
+        def again(rows: np.ndarray, elements: np.ndarray) -> None:
+            exact = self._phase_one(rows[:1], elements, np.float64)
+            found.highest[rows[0]], found.mass[rows[0]] = exact.highest[0], exact.mass[0]
+
+        self.again_in_float64(largest, self.alive, again)
+        return found
+
+    def _phase_one(self, batch: np.ndarray, elements: np.ndarray, real: type) -> Normalisers:
+        parts = [self._phase_one_of(flip, batch + flip * self.batch, elements, real) for flip in range(self.flips)]
+        return functools.reduce(Normalisers.merged, parts)
+
+    def _phase_one_of(self, flip: int, rows: np.ndarray, elements: np.ndarray, real: type) -> Normalisers:
+        windows = self.layout.queries[flip]
+        chunks = chunks_of(elements)
+        shape = len(rows), len(self.layout.order)
+
+        def work(number: int) -> Normalisers:
+            chosen = chunks[number]
+            highest: np.ndarray = np.full(shape, -np.inf, real)
+            totals: np.ndarray = np.zeros(shape, real)
+            flags = np.zeros((len(rows), len(chosen)), np.uint8)
+            arguments = self._arguments(rows, chosen, real)
+            mask_kernels.mask_normalisers(*arguments, windows.arrays(real), windows.largest, highest, totals, flags)
+            self.alive[np.ix_(rows, chosen)] = flags
+            return Normalisers(highest.astype(np.float64), totals.astype(np.float64))
+
+        return functools.reduce(Normalisers.merged, in_order(work, len(chunks)))
+
+    def numerator(self, log_normalisers: np.ndarray) -> np.ndarray:
+        """Phase 2: (B, C, H, W) in the working scale, from (B, K) natural log-normalisers."""
+        relative = log_normalisers[:, self.layout.order] + self.shifts / LOG2E
+        return self.relative_numerator(Normalisers.of_natural(relative))
+
+    def both_phases(self) -> np.ndarray:
+        return self.relative_numerator(self.relative_normalisers())
+
+    def relative_numerator(self, normalisers: Normalisers) -> np.ndarray:
+        with np.errstate(divide="ignore"):
+            corrections = np.where(normalisers.mass > 0, 1 / normalisers.mass, 0)
+        references = np.where(normalisers.mass > 0, normalisers.highest, np.inf)
+        needed = double(np.abs(normalisers.highest).max(1) / LOG2E, PRODUCT_ERROR)
+        total = np.zeros(self.points.shape)
+        for batch, real in by_precision(needed):
+            for flip in range(self.flips):
+                pair = references[batch].astype(real), corrections[batch].astype(real)
+                total[batch + flip * self.batch] = self._phase_two(flip, batch + flip * self.batch, real, *pair)
+        return self.fold(total.reshape(self.z.shape)) / self.unit
+
+    def _phase_two(
+        self, flip: int, rows: np.ndarray, real: type, references: np.ndarray, corrections: np.ndarray
+    ) -> np.ndarray:
+        layout = self.layout
+        windows, replies = layout.queries[flip], layout.responses[flip]
+        chunks = chunks_of(np.flatnonzero(self.alive[rows].any(0)))
+        gap = np.float32(self.gap(self.flips * len(self.images)))
+
+        def work(number: int) -> np.ndarray:
+            chosen = chunks[number]
+            numerator = np.zeros((len(rows), self.points.shape[1]))
+            mask_kernels.mask_numerator(
+                *self._arguments(rows, chosen, real),
+                windows.arrays(real),
+                replies.arrays(real),
+                windows.largest,
+                layout.replies_summed,
+                references,
+                corrections,
+                gap,
+                np.ascontiguousarray(self.alive[np.ix_(rows, chosen)]),
+                numerator,
+            )
+            return numerator
+
+        return sum(in_order(work, len(chunks)), np.zeros((len(rows), self.points.shape[1])))
+
+
+def _flat(masks: np.ndarray, flip: int) -> np.ndarray:
+    return (masks[..., ::-1] if flip else masks).reshape(len(masks), -1)
+
+
+def _in_order(values: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """(..., K) in the kernels' order -> in the problem's."""
+    out = np.empty_like(values)
+    out[..., order] = values
+    return out

@@ -1,0 +1,144 @@
+"""Both phases for one window, the whole image (`Full`): one distance per image."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from smalti.engine.compiled import kernels
+from smalti.engine.elements import Selection
+from smalti.engine.precision import FULL_ERROR, double
+from smalti.engine.problem import Problem
+from smalti.engine.programs.base import LOWEST, Program, chunks_of
+from smalti.engine.running import LOG2E, Normalisers
+from smalti.engine.threads import in_order
+
+__all__ = ["WholeProgram"]
+
+ROUNDING = 2.0**-20  # of a float32 logit, relative, and with room
+
+
+class WholeProgram(Program):
+    """One window, all of the image: one distance per image, kept from phase 1 to phase 2."""
+
+    def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> None:
+        super().__init__(problem, z, sigma, selection)
+        self.flat = self.images.reshape(len(self.images), -1)
+        self.points = self.z.reshape(len(self.z), -1)
+        # (flips B, 1), base 2: what relative distances take from every logit
+        self.shifts = (np.where(self.noisy, (self.points**2).sum(1), 0) * self.scales)[:, None]
+        self.tiles = _tiles(self.flat.shape[1])
+        self.bits, _ = self.gaps()
+        self._logits: np.ndarray | None = None
+
+    def logits(self) -> np.ndarray:
+        """(flips B, n) base 2, float64, relative to `shifts`; from float64 distances where they matter and float32 would not do.
+
+        -infinity where a logit is certainly too far below the largest to matter.
+        """
+        if self._logits is None:
+            values = self._pruned_distances()
+            values *= -self.scales[:, None]
+            values += self.log_priors
+            best = np.abs(values.max(1))
+            for b in np.flatnonzero(double(best / LOG2E, FULL_ERROR)):
+                close = np.flatnonzero(values[b] > values[b].max() - ROUNDING * best[b] + LOWEST)
+                exact = self._distances(np.array([b]), close, np.float64, self.tiles)[0]
+                values[b, close] = self.log_priors[close] - exact * self.scales[b]
+            self._logits = values
+        return self._logits
+
+    def _pruned_distances(self) -> np.ndarray:
+        """Squared distances in float32, infinite where some pixels show that an image is too far away to matter.
+
+        First a tile of every image; then all of those that are nearest by it, one in each chunk; then the rest of the others, as far
+        as they are still in question. Relative distances do not only grow: of them nothing is left out.
+        """
+        everyone, everything = np.arange(len(self.z)), np.arange(len(self.selection))
+        if self.noisy.all() or len(self.tiles) == 1:
+            return self._distances(everyone, everything, np.float32, self.tiles)
+        found = self._distances(everyone, everything, np.float32, self.tiles[:1])
+        parts = chunks_of(everything)
+        near = [part[(found[:, part] * self.scales[:, None] - self.log_priors[part]).argmin(1)] for part in parts]
+        some = np.unique(np.concatenate(near))
+        logits = self.log_priors[some] - self._distances(everyone, some, np.float32, self.tiles) * self.scales[:, None]
+        best = logits.max(1)
+        least = np.where(self.noisy, -np.inf, best - self.bits - ROUNDING * np.abs(best))
+        return self._distances(everyone, everything, np.float32, self.tiles[1:], least, found)
+
+    def _distances(
+        self,
+        batch: np.ndarray,
+        elements: np.ndarray,
+        real: type,
+        tiles: np.ndarray,
+        least: np.ndarray | None = None,
+        before: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """(len(batch), len(elements)) sums over some tiles, and those of tiles `before`; infinite for logits below `least`."""
+        relative = self.noisy[batch]
+        z = (self.points[batch] * np.where(relative, 2, 1)[:, None]).astype(real)
+        chunks = chunks_of(np.arange(len(elements)))
+        distances = np.zeros((len(batch), len(elements))) if before is None else before
+        lowest = np.full(len(batch), -np.inf) if least is None else least
+
+        def work(number: int) -> None:
+            part = chunks[number]
+            kernels.bounded_distances(
+                self.flat,
+                real(self.offset),
+                self.selection.indices[elements[part]],
+                z,
+                relative.astype(np.uint8),
+                tiles,
+                self.log_priors[elements[part]],
+                self.scales[batch],
+                lowest,
+                distances[:, part[0] : part[-1] + 1],
+            )
+
+        for _ in in_order(work, len(chunks)):
+            pass
+        return distances
+
+    def normalisers(self) -> np.ndarray:
+        """Phase 1: (B, 1) natural log-normalisers."""
+        found = self.relative_normalisers()
+        return Normalisers(found.highest - self.shifts[: self.batch], found.mass).natural()
+
+    def relative_normalisers(self) -> Normalisers:
+        logits = self.logits()
+        highest = logits.max(1, keepdims=True)
+        found = Normalisers(highest, np.exp2(logits - highest).sum(1, keepdims=True))
+        if self.flips == 1:
+            return found
+        return found.map(lambda v: v[: self.batch]).merged(found.map(lambda v: v[self.batch :]))
+
+    def numerator(self, log_normalisers: np.ndarray) -> np.ndarray:
+        """Phase 2: (B, C, H, W) in the working scale, from (B, 1) natural log-normalisers."""
+        return self.relative_numerator(Normalisers.of_natural(log_normalisers + self.shifts[: self.batch] / LOG2E))
+
+    def both_phases(self) -> np.ndarray:
+        return self.relative_numerator(self.relative_normalisers())
+
+    def relative_numerator(self, normalisers: Normalisers) -> np.ndarray:
+        logits = self.logits()
+        highest, mass = (np.tile(v, (self.flips, 1)) for v in (normalisers.highest, normalisers.mass))
+        needed = np.flatnonzero((logits - highest).max(0) >= -self.bits)
+        chunks = chunks_of(needed)
+
+        def work(number: int) -> np.ndarray:
+            gaps = np.minimum(logits[:, chunks[number]] - highest, kernels.GAP_LIMIT).astype(np.float32)
+            weights = np.where(gaps >= -self.bits, np.exp2(gaps), 0) / mass
+            numerator = np.zeros(self.points.shape, np.float32)
+            indices = self.selection.indices[chunks[number]]
+            kernels.full_numerator(self.flat, np.float32(self.offset), indices, weights.astype(np.float32), numerator)
+            return numerator
+
+        total = sum(in_order(work, len(chunks)), np.zeros(self.points.shape))
+        return self.fold(total.reshape(len(total), *self.problem.shape)) / self.unit
+
+
+def _tiles(dimension: int) -> np.ndarray:
+    """(T, 2) pieces of 0 .. dimension, of at most TILE entries; in order, for memory is read ahead (another order takes twice as long)."""
+    return np.array([(at, min(at + kernels.TILE, dimension)) for at in range(0, dimension, kernels.TILE)])
