@@ -21,6 +21,7 @@ extensions = [
     "measured_rows",
     "self_contained",
     "command_reference",
+    "denoiser_list",
 ]
 exclude_patterns = ["_build", "measured", "extensions"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
