@@ -13,6 +13,7 @@ from smalti.cli.command import Debug
 from smalti.cli.commands.bench import bench
 from smalti.cli.commands.calibrate import calibrate
 from smalti.cli.commands.compare import compare
+from smalti.cli.commands.convert import convert
 from smalti.cli.commands.demo import demo
 from smalti.cli.commands.denoise import denoise
 from smalti.cli.commands.denoisers import denoisers
@@ -33,6 +34,7 @@ COMMANDS = (
     info,
     denoisers,
     networks,
+    convert,
     denoise,
     sample,
     train,
