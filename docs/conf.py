@@ -58,6 +58,9 @@ nitpick_ignore_regex = [
     ),
     # names of no page: private ones, aliases of unions, type variables, protocols
     (r"py:.*", r".*\._[A-Za-z]\w*"),
-    (r"py:.*", r"(.*\.)?(Denoisers|Denoise|Heatmaps|Pixels|Response|Shape|Tables|Rule|Groups|T|Selection|HasCells|Kind)"),
+    (
+        r"py:.*",
+        r"(.*\.)?(Denoisers|Denoise|Heatmaps|Pixels|Response|Shape|Tables|Rule|Groups|T|Selection|HasCells|Kind)",
+    ),
 ]
 suppress_warnings = ["myst.header"]
