@@ -105,3 +105,15 @@ def test_packed_images_come_out_byte_for_byte(tmp_path, part):
     pack.unpack(tmp_path / "carry" / "images.pack", tmp_path / "again.zip")
     with zipfile.ZipFile(tmp_path / "again.zip") as files:
         assert {name: files.read(name) for name in files.namelist()} == contents
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+def test_kernels_compile_for_hopper():
+    """Without a card. In a process of its own: here the kernels belong to the interpreter."""
+    environment = {**os.environ, "PYTHONPATH": str(GPU.parents[1] / "src")}
+    environment.pop("TRITON_INTERPRET", None)
+    command = [sys.executable, str(GPU / "compile_kernels.py"), "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len([line for line in done.stdout.splitlines() if "registers" in line]) == 18

@@ -1,12 +1,14 @@
 """Compile every kernel for Hopper (sm_90) on a machine without a card, as a call on 32 x 32 images would launch it.
 
-    PYTHONPATH=src python tools/gpu/compile_kernels.py [--quick]
+    PYTHONPATH=src python tools/gpu/compile_kernels.py [--quick] [--side 32]
 
-Prints registers, spilled bytes, shared memory and what matrix instructions came out; exit status 1 where a kernel does not compile.
+Prints registers, spilled bytes, shared memory and what matrix instructions came out; exit status 1 where a kernel does not
+compile, or takes more shared memory than there is.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
@@ -28,6 +30,7 @@ from smalti.engine.windows import Centred, Crops, Entries, GaussianWindows
 TYPES = {torch.uint8: "*u8", torch.float32: "*fp32", torch.float64: "*fp64", torch.int64: "*i64", torch.int32: "*i32"}
 TARGET = GPUTarget("cuda", 90, 32)
 PTXAS = Path(triton.__file__).parent / "backends/nvidia/bin/ptxas"
+SHARED = 227 << 10  # bytes a block may have
 failed: list[str] = []
 
 
@@ -52,6 +55,8 @@ def compile_instead(kernel: JITFunction, *args: object, grid: tuple, warmup: boo
         failed.append(name)
         print(f"{name:28} does not compile: {str(error).splitlines()[0][:200]}", flush=True)
         return
+    if compiled.metadata.shared > SHARED:
+        failed.append(name)
     ptx = compiled.asm["ptx"]
     with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
         file.write(ptx)
@@ -68,7 +73,7 @@ def compile_instead(kernel: JITFunction, *args: object, grid: tuple, warmup: boo
     )
 
 
-def calls(side: int, count: int) -> list[Callable[[], object]]:
+def calls(side: int, count: int, quick: bool) -> list[Callable[[], object]]:
     """One call for every kernel and form."""
     shape = (3, side, side)
     images = torch.zeros(count, *shape, dtype=torch.uint8)
@@ -107,7 +112,7 @@ def calls(side: int, count: int) -> list[Callable[[], object]]:
 
     own = torch.ones(side * side, 1, side, side)
     every = [*boxes(crops, crops), *full(elements), *masked(own, own)]
-    if "--quick" not in sys.argv:
+    if not quick:
         plain = Elements(images.float(), torch.arange(count), priors, kinds)
         every += [*boxes(Centred(3), pixels, shifted(pixels)), *boxes(GaussianWindows(2.0), pixels), *full(plain)]
         every += [*masked(own, "pixels"), *masked(torch.ones(3 * side * side, *shape), "entries")]
@@ -117,7 +122,13 @@ def calls(side: int, count: int) -> list[Callable[[], object]]:
 
 if __name__ == "__main__":
     print(f"triton {triton.__version__}, sm_90", flush=True)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--quick", action="store_true", help="without shifts, float images, Gaussians and single pixels"
+    )
+    parser.add_argument("--side", type=int, default=32, help="of the images, pixels")
+    given = parser.parse_args()
     JITFunction.run = compile_instead
-    for call in calls(32, 100):
+    for call in calls(given.side, 100, given.quick):
         call()
     sys.exit(1 if failed else 0)

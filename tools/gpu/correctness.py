@@ -47,9 +47,17 @@ def cases(quick: bool) -> list[Case]:
         some = levels[1::6] if name in FEWER else levels
         variants: list[dict[str, object]] = [{}]
         if name == "equivariant-local-score":
-            variants = [{"window": 5}, {"window": 5, "border": "aware"}]
+            variants = [{"window": 5}, {"window": 5, "borders": "aware"}]
             some = levels[4::6]
-        made += [Case(name, v, min(images, 2) if quick else images, levels[9:10] if quick else some) for v in variants]
+        made += [
+            Case(
+                name,
+                v,
+                min(images, 1 if name == "equivariant-local-score" else 2) if quick else images,
+                levels[9:10] if quick else some,
+            )
+            for v in variants
+        ]
     return made
 
 

@@ -13,10 +13,12 @@ from smalti.cli.command import Debug
 from smalti.cli.commands.bench import bench
 from smalti.cli.commands.calibrate import calibrate
 from smalti.cli.commands.compare import compare
+from smalti.cli.commands.convert import convert
 from smalti.cli.commands.demo import demo
 from smalti.cli.commands.denoise import denoise
 from smalti.cli.commands.denoisers import denoisers
 from smalti.cli.commands.error import error
+from smalti.cli.commands.explain import explain
 from smalti.cli.commands.info import info
 from smalti.cli.commands.networks import networks
 from smalti.cli.commands.reproduce import reproduce
@@ -33,6 +35,7 @@ COMMANDS = (
     info,
     denoisers,
     networks,
+    convert,
     denoise,
     sample,
     train,
@@ -41,6 +44,7 @@ COMMANDS = (
     sensitivity,
     compare,
     calibrate,
+    explain,
     reproduce,
     demo,
     bench,

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from smalti.engine.backend import Backend
+from smalti.engine.backend import Backend, Covariances, Shares
 from smalti.engine.elements import Selection
 from smalti.engine.precision import FULL_ERROR, PRODUCT_ERROR, double
 from smalti.engine.problem import Problem
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TritonBackend"]
 
-LARGEST_SIDE = 128  # of images whose windows are separable: a tile is a whole image
+LARGEST_SIDE = (
+    64  # of images whose windows are separable: a tile is a whole image, and larger ones outgrow the shared memory
+)
 SPLIT_ERROR = 2.0**-21  # relative, of float32 sums as products of operands split in two
 SAMPLE = 32  # images that the mean square is taken of
 PARTIAL_BYTES = 256 << 20  # of the partial results of one launch
@@ -97,10 +99,23 @@ class TritonBackend(Backend):
         direction: torch.Tensor,
         selection: Selection,
         transpose: bool,
-    ) -> torch.Tensor:
+    ) -> Covariances:
         """By torch's products, in float64."""
         with _undisturbed(z):
             return TorchBackend().covariance_product(problem, z, sigma, direction, selection, transpose)
+
+    def shares(
+        self,
+        problem: Problem,
+        z: torch.Tensor,
+        sigma: torch.Tensor,
+        selection: Selection,
+        pixels: torch.Tensor,
+        top: int,
+    ) -> Shares:
+        """By torch's products, in float64."""
+        with _undisturbed(z):
+            return TorchBackend().shares(problem, z, sigma, selection, pixels, top)
 
 
 class _Run:

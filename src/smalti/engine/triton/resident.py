@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 
 import numpy as np
@@ -26,6 +27,8 @@ def resident(source: Source, device: torch.device) -> torch.Tensor:
     """The stored images (N, C, H, W) on the device, uint8 or float32; they stay there as long as the source lives."""
     kept = _kept.setdefault(source, {})
     if device not in kept:
-        images = torch.from_numpy(np.ascontiguousarray(source.images))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writ")  # nothing writes to it
+            images = torch.from_numpy(np.ascontiguousarray(source.images))
         kept[device] = images.to(device) if device.type != "cpu" else images
     return kept[device]

@@ -261,7 +261,7 @@ class Separable:
 
     def warps(self, real: torch.dtype) -> int:
         """By the registers that a tile takes."""
-        large = max(self.H, self.A) * max(self.W, self.E) * self.group > 64 * 64
+        large = max(self.H, self.A) * max(self.W, self.E) * self.group >= 64 * 64
         return 8 if large or real == torch.float64 else 4
 
 
