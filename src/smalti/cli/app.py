@@ -18,6 +18,7 @@ from smalti.cli.commands.demo import demo
 from smalti.cli.commands.denoise import denoise
 from smalti.cli.commands.denoisers import denoisers
 from smalti.cli.commands.error import error
+from smalti.cli.commands.explain import explain
 from smalti.cli.commands.info import info
 from smalti.cli.commands.networks import networks
 from smalti.cli.commands.reproduce import reproduce
@@ -43,6 +44,7 @@ COMMANDS = (
     sensitivity,
     compare,
     calibrate,
+    explain,
     reproduce,
     demo,
     bench,
