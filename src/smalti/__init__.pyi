@@ -59,12 +59,17 @@ from .engine import Scheduled as Scheduled
 from .engine import Windows as Windows
 from .engine import get_threads as get_threads
 from .engine import set_threads as set_threads
+from .engine.decomposition import Attribution as Attribution
 from .networks.network import Network as Network
 from .networks.tables import DiscreteTable as DiscreteTable
+from .provenance.counterfactual import without as without
+from .provenance.influence import influence as influence
 from .sampling import GenerateResult as GenerateResult
+from .sampling import LikeResult as LikeResult
 from .sampling import SampleResult as SampleResult
 from .sampling import coarse_to_fine_steps as coarse_to_fine_steps
 from .sampling import generate as generate
+from .sampling import generate_like as generate_like
 from .sampling import sample as sample
 from .sampling import trajectory as trajectory
 from .source import Source as Source

@@ -54,23 +54,29 @@ def report(browser, tmp_path_factory):
 
 
 @pytest.fixture
-def open_page(browser, report):
-    """Opens the report: (width, "light" or "dark") -> the page, what it complained of, what it asked the network for."""
+def visit(browser):
+    """Opens a page: (address, width, "light" or "dark", touch) -> the page, what it complained of, what it asked the network for."""
     contexts = []
 
-    def opened(width=1280, scheme="light"):
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    def opened(address, width=1280, scheme="light", touch=False):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, has_touch=touch)
         contexts.append(context)
         page, complaints, requests = context.new_page(), [], []
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
-        page.goto(report.as_uri(), wait_until="load")
+        page.goto(address, wait_until="load")
         return page, complaints, requests
 
     yield opened
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def open_page(visit, report):
+    """Opens the report: (width, "light" or "dark") -> as `visit`."""
+    return lambda width=1280, scheme="light": visit(report.as_uri(), width, scheme)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -111,3 +111,18 @@ def test_the_command_that_does_the_same():
     said = invocation(name="two words", n=3)
     assert said.again() == "smalti example -n 3 --name 'two words'"
     assert said.again(("kind",), ()) == "smalti example -n 3 --name 'two words' --kind a"
+
+
+def test_the_code_of_a_command_is_what_it_runs_and_not_other_commands():
+    from smalti.core.code import _closure
+
+    found = _closure(("smalti.cli.commands.sample",))
+    assert {
+        "smalti.sampling.sampler",
+        "smalti.denoisers.pspc",
+        "smalti.engine.collection",
+        "smalti.cli.subjects",
+    } <= found
+    assert not any(
+        name.startswith(("smalti.bench", "smalti.experiments", "smalti.cli.commands.train")) for name in found
+    )

@@ -96,7 +96,7 @@ def test_names_that_are_not_utf_8_get_through(monkeypatch, tmp_path, own_cache):
     assert said(out).splitlines()[-1] == os.fsencode(folder), "for programs as it is"
     with open(folder / "errors.csv", encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == 4
-    assert json.loads((folder / "run.json").read_text("utf-8"))["data"] == "d\udcff"
+    assert json.loads((folder / "run.json").read_text("utf-8"))["data"] == r"d\udcff"
 
 
 def test_tables_are_written_and_shown_whatever_they_name(tmp_path):

@@ -61,7 +61,7 @@ def test_box_sums_and_their_transposes(height, width, seed):
 
     layout = (rows, 24, stride, 0, row, height, width, 0, n)
     outer = (height, width, 0, 0)
-    spread, length, margin = kernels._spread_tape(layout, outer, tape)
+    spread, length, margin = kernels.spread_tape(layout, outer, tape)
     weights = np.zeros((rows - height + 1, stride))
     weights[:, : 24 - width + 1] = rng.random((rows - height + 1, 24 - width + 1))
     for _ in range(2):  # the second time, what the first left must not matter

@@ -188,7 +188,7 @@ def test_unknown_exhibits_are_refused_with_a_list():
 
 def test_keys_files_and_shares_of_the_exhibits_are_sound():
     every = find_exhibits(())
-    assert len({exhibit.key for exhibit in every}) == len(every) == 10
+    assert len({exhibit.key for exhibit in every}) == len(every)
     assert all(exhibit.share > 0 and exhibit.title and exhibit.origin for exhibit in every)
 
 
@@ -224,7 +224,8 @@ def test_another_exhibit_changes_the_n_of_no_other(tmp_path, request_, exhibits)
     exhibits(both := Another(), Means())
     reproduce(dataclasses.replace(request_, only=("another",)), tmp_path / "both")
     assert alone.seconds == both.seconds > 0
-    assert sum(exhibit.share for exhibit in EXHIBITS) == pytest.approx(SHARES)
+    computing = sum(exhibit.share for exhibit in EXHIBITS) / SHARES * module.COMPUTING
+    assert computing <= 1, "all of them fit into the budget"
 
 
 def test_nothing_of_unfinished_steps_is_left_when_a_run_is_complete(tmp_path, request_, exhibits):

@@ -9,8 +9,17 @@ from PIL import Image
 from smalti import denoisers
 from smalti.analysis.heatmaps import Sensitivity
 from smalti.core.errors import InputError
+from smalti.experiments.building import DENOISERS
 from smalti.report.figures import PALETTE, colour_of, figure_bytes, looks_of, save_figure, style
 from smalti.report.sensitivity_plots import sensitivity_figure
+
+
+def test_no_two_of_the_report_look_alike():
+    networks = ("ddpmpp", "ncsnpp", "dit")
+    looks = looks_of([*DENOISERS, *networks])
+    assert len({look.colour for look in looks.values()}) == len(looks)
+    assert len({looks[name].dashes for name in networks}) == 3
+    assert len(set(looks_of(["dit", "dit-half1", "dit-half2"]).values())) == 3
 
 
 def test_every_named_denoiser_has_a_colour_of_its_own():

@@ -13,12 +13,16 @@ from smalti.cli.command import Debug
 from smalti.cli.commands.bench import bench
 from smalti.cli.commands.calibrate import calibrate
 from smalti.cli.commands.compare import compare
+from smalti.cli.commands.convert import convert
 from smalti.cli.commands.demo import demo
 from smalti.cli.commands.denoise import denoise
 from smalti.cli.commands.denoisers import denoisers
 from smalti.cli.commands.error import error
+from smalti.cli.commands.explain import explain
+from smalti.cli.commands.generate import generate
 from smalti.cli.commands.info import info
 from smalti.cli.commands.networks import networks
+from smalti.cli.commands.quality import quality
 from smalti.cli.commands.reproduce import reproduce
 from smalti.cli.commands.sample import sample
 from smalti.cli.commands.sensitivity import sensitivity
@@ -33,14 +37,18 @@ COMMANDS = (
     info,
     denoisers,
     networks,
+    convert,
     denoise,
     sample,
+    generate,
+    quality,
     train,
     error,
     transforms,
     sensitivity,
     compare,
     calibrate,
+    explain,
     reproduce,
     demo,
     bench,

@@ -30,9 +30,11 @@ import torch
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.core.schedule import edm_sigmas, nearest_level
-from smalti.core.surroundings import outside
-from smalti.core.validation import check_number, check_sigma, shown
+from smalti.core.surroundings import outside, undisturbed
+from smalti.core.validation import check_labels, check_number, check_sigma, check_z, shown
+from smalti.engine.autograd import Pullback
 from smalti.engine.collection import PosteriorMeanCollection
+from smalti.engine.decomposition import Attribution
 from smalti.engine.match import Match
 from smalti.engine.pruning import TOLERANCE, check_tolerance
 from smalti.engine.scheduled import Scheduled
@@ -42,6 +44,7 @@ from smalti.source import Source
 __all__ = [
     "SIDES",
     "AdaptedWindowDenoiser",
+    "CollectionDenoiser",
     "EngineDenoiser",
     "WindowDenoiser",
     "check_level",
@@ -107,7 +110,82 @@ class EngineDenoiser(Denoiser):
         )
 
 
-class WindowDenoiser(EngineDenoiser):
+class CollectionDenoiser(EngineDenoiser):
+    """A denoiser made of posterior-mean collections: its answers are shares of training images, which can be looked at."""
+
+    def groups(
+        self, sigma: torch.Tensor, labels: torch.Tensor | None
+    ) -> list[tuple[PosteriorMeanCollection, torch.Tensor]]:
+        """The collections that serve noise levels (B,) and classes (B,) or None, each with the rows that it serves."""
+        raise NotImplementedError
+
+    @undisturbed()
+    @torch.no_grad()
+    def attribute(
+        self,
+        z: torch.Tensor,
+        sigma: float | torch.Tensor,
+        pixels: Any = None,
+        top: int = 10,
+        labels: torch.Tensor | Sequence[int] | int | None = None,
+    ) -> Attribution:
+        """Which training images made chosen pixels of D(z), with what shares: they sum to one and rebuild the pixel.
+
+        Args:
+            z, sigma, labels: as for a call.
+            pixels: (row, column) pairs, a boolean mask (H, W), or None for all pixels, row by row.
+            top: how many elements (an image, mirrored or not, at one place) to list for each pixel.
+
+        Returns:
+            `smalti.Attribution`: images, shares, values and places (B, P, top), what is left, the effective number of images.
+
+        Raises:
+            InputError: pixels outside the image, top < 1, what a call refuses.
+        """
+        levels, classes = self._checked(z, sigma, labels)
+        parts = []
+        for collection, rows in self.groups(levels, classes):
+            chosen = None if classes is None else classes[rows]
+            parts.append((rows, collection.attribute(z[rows.to(z.device)], levels[rows], pixels, top, chosen)))
+        return Attribution.stacked(parts, len(z))
+
+    @undisturbed()
+    @torch.no_grad()
+    def pullback(
+        self,
+        z: torch.Tensor,
+        sigma: float | torch.Tensor,
+        direction: torch.Tensor,
+        labels: torch.Tensor | Sequence[int] | int | None = None,
+    ) -> Pullback:
+        """The gradients of <direction, D(z)> with respect to z and to the log prior weights of the stored images, windows held as they are.
+
+        Args:
+            z, sigma, labels: as for a call.
+            direction: (B, C, H, W).
+
+        Returns:
+            `Pullback`: z (B, C, H, W), log_priors (B, N), float64. See `PosteriorMeanCollection.pullback`.
+        """
+        levels, classes = self._checked(z, sigma, labels)
+        gradient = torch.empty_like(z, dtype=torch.float64)
+        log_priors = gradient.new_zeros((len(z), len(self.source)))
+        for collection, rows in self.groups(levels, classes):
+            here = rows.to(z.device)
+            found = collection.pullback(
+                z[here], levels[rows], direction[here], None if classes is None else classes[rows]
+            )
+            gradient[here], log_priors[here] = found
+        return Pullback(gradient, log_priors)
+
+    def _checked(self, z: torch.Tensor, sigma: Any, labels: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+        check_z(z, self.shape)
+        if len(z) == 0:
+            raise InputError("z is an empty batch; give at least one image")
+        return check_sigma(sigma, len(z)), check_labels(labels, len(z), self.num_classes)
+
+
+class WindowDenoiser(CollectionDenoiser):
     """A denoiser made of one `PosteriorMeanCollection` per noise level.
 
     A subclass calls `super().__init__(levels, source=..., backend=..., tolerance=...)` and defines `collection_at(level)`.
@@ -146,6 +224,13 @@ class WindowDenoiser(EngineDenoiser):
     def denoise(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         return self._scheduled.denoise(z, sigma, labels)
 
+    def groups(
+        self, sigma: torch.Tensor, labels: torch.Tensor | None
+    ) -> list[tuple[PosteriorMeanCollection, torch.Tensor]]:
+        levels = [nearest_level(self._scheduled.sigmas, float(s)) for s in sigma]
+        rows = {level: [i for i, found in enumerate(levels) if found == level] for level in sorted(set(levels))}
+        return [(self.collection(float(sigma[some[0]])), torch.tensor(some)) for some in rows.values()]
+
     def jacobian_rows(
         self, z: torch.Tensor, sigma: float, pixels: torch.Tensor, labels: torch.Tensor | None = None
     ) -> Iterator[torch.Tensor]:
@@ -153,7 +238,7 @@ class WindowDenoiser(EngineDenoiser):
         return self.collection(sigma).jacobian_rows(z, sigma, pixels, labels)
 
 
-class AdaptedWindowDenoiser(EngineDenoiser):
+class AdaptedWindowDenoiser(CollectionDenoiser):
     """A denoiser whose windows come from the statistics of the source, or depend on sigma itself: one collection for each noise
     level and class, made when it is first used. The latest `kept` are kept.
 
@@ -211,6 +296,11 @@ class AdaptedWindowDenoiser(EngineDenoiser):
             part = self._collection(key).denoise(z[here], sigma[rows], None if labels is None else labels[rows])
             out = out.index_copy(0, here, part.to(z.dtype))
         return out
+
+    def groups(
+        self, sigma: torch.Tensor, labels: torch.Tensor | None
+    ) -> list[tuple[PosteriorMeanCollection, torch.Tensor]]:
+        return [(self._collection(key), rows) for key, rows in self._groups(sigma, labels)]
 
     def jacobian_rows(
         self, z: torch.Tensor, sigma: float, pixels: torch.Tensor, labels: torch.Tensor | None = None

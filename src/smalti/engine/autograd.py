@@ -9,14 +9,27 @@ so the vector-Jacobian product of g is 1/sigma^2 sum_k Q_k * Cov_k(x, x) (R_k * 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from smalti.core.errors import InputError
 from smalti.core.surroundings import no_vmap, undisturbed
 
-__all__ = ["Composite"]
+__all__ = ["Composite", "Pullback"]
+
+
+class Pullback(NamedTuple):
+    """Gradients of <g, D(z)>, float64.
+
+    Attributes:
+        z: (B, C, H, W), with respect to z.
+        log_priors: (B, N), with respect to the log prior weight of every stored image.
+    """
+
+    z: torch.Tensor
+    log_priors: torch.Tensor
+
 
 Labels = torch.Tensor | None
 

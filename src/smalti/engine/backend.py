@@ -1,4 +1,4 @@
-"""What a backend is: two functions, and a third for derivatives.
+"""What a backend is: two functions, a third for derivatives, and a fourth that keeps shares of images apart.
 
     phase 1   log_normalisers    (B, K)        parts of a source merge by log-add-exp
     phase 2   numerator          (B, C, H, W)  given the normalisers of the whole source, parts merge by addition
@@ -8,14 +8,41 @@ Blocks, threads, ranks and machines are this one mechanism.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 
 from smalti.engine.elements import Selection
 from smalti.engine.problem import Problem
 
-__all__ = ["Backend"]
+__all__ = ["Backend", "Covariances", "Shares"]
+
+
+class Covariances(NamedTuple):
+    """Products with the posteriors' covariances, float64.
+
+    Attributes:
+        product: (B, C, H, W), sum_k outer_k * Cov_{w_k}(x, x) (inner_k * direction).
+        by_image: (B, n), of each selected image, its flips and shifts together: sum_k w_k^i <inner_k * direction, x^i - E_k>. With
+            responses inside it is <direction, dN/dlog pi_i>, N the numerator.
+    """
+
+    product: torch.Tensor
+    by_image: torch.Tensor
+
+
+class Shares(NamedTuple):
+    """Shares of elements in P pixels: sum_k R_k w_k^i / sum_k R_k there.
+
+    Attributes:
+        largest: (B, P, top, C or 1) float64, descending by their mean over channels; 0 where there are fewer.
+        elements: (B, P, top) int64, (image flips + flip) shifts + number of the shift.
+        entropy: (B, P) float64, natural, of the mean shares of images (flips and shifts together).
+    """
+
+    largest: torch.Tensor
+    elements: torch.Tensor
+    entropy: torch.Tensor
 
 
 class Backend:
@@ -54,11 +81,23 @@ class Backend:
         direction: torch.Tensor,
         selection: Selection,
         transpose: bool,
-    ) -> torch.Tensor:
-        """sum_k outer_k * Cov_{w_k}(x, x) (inner_k * direction), (B, C, H, W) float64.
+    ) -> Covariances:
+        """sum_k outer_k * Cov_{w_k}(x, x) (inner_k * direction), and what each image adds to <direction, N>.
 
         (inner, outer) = (responses, queries) if `transpose` (for z-gradients of a function of the composite), else (queries, responses).
         """
+        raise NotImplementedError
+
+    def shares(
+        self,
+        problem: Problem,
+        z: torch.Tensor,
+        sigma: torch.Tensor,
+        selection: Selection,
+        pixels: torch.Tensor,
+        top: int,
+    ) -> Shares:
+        """The `top` largest shares in pixels (P, 2), and the entropy of all."""
         raise NotImplementedError
 
     def both_phases(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> torch.Tensor:

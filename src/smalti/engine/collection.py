@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,10 @@ from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError
 from smalti.core.surroundings import undisturbed
 from smalti.core.validation import check_count, check_integer, check_labels, check_sigma, check_z
-from smalti.engine.autograd import Composite
+from smalti.engine.autograd import Composite, Pullback
 from smalti.engine.backend import Backend
 from smalti.engine.backends import backend_for, backend_names
+from smalti.engine.decomposition import Attribution, attribution, check_pixels
 from smalti.engine.elements import Selection
 from smalti.engine.jacobian import Queries, closed_form, one_by_one, plan
 from smalti.engine.match import Match, SamePlace
@@ -117,6 +119,11 @@ class PosteriorMeanCollection(Denoiser):
         """The backend that serves z on `device`."""
         return backend_for(self.backend, self.problem, device)
 
+    def _streaming_backend(self, device: torch.device) -> Backend:
+        """The same for what the reference leaves to autograd: torch's, which computes it in float64 too."""
+        backend = self.backend_on(device)
+        return backend_for("torch", self.problem, device) if backend.differentiable else backend
+
     # ----------------------------------------------------------------------------------------- the two phases, by parts
 
     @undisturbed()
@@ -202,11 +209,45 @@ class PosteriorMeanCollection(Denoiser):
                 z, levels, direction * coverage if transpose else direction, classes, transpose
             )
         parts = [
-            (rows, backend.covariance_product(self.problem, z[rows], levels[rows], direction[rows], chosen, transpose))
+            (
+                rows,
+                backend.covariance_product(self.problem, z[rows], levels[rows], direction[rows], chosen, transpose)[0],
+            )
             for rows, chosen in self._groups(classes, len(z))
         ]
         product = _by_row(parts, len(z)) / levels.to(z.device)[:, None, None, None] ** 2
         return product if transpose else product / coverage
+
+    @undisturbed()
+    @torch.no_grad()
+    def pullback(
+        self, z: torch.Tensor, sigma: float | torch.Tensor, direction: torch.Tensor, labels: Labels = None
+    ) -> Pullback:
+        """The gradients of <direction, D(z)>: with respect to z, and to the log prior weight of every stored image.
+
+            d<g, D>/dz = 1/sigma^2 sum_k Q_k * Cov_k(x, x) (R_k * g / sum R)
+            d<g, D>/dlog pi_i = sum_k w_k^i <R_k * g / sum R, x^i - E_k>          flips and shifts of an image together
+
+        Args:
+            z, sigma, labels: as for a call.
+            direction: g, (B, C, H, W).
+
+        Returns:
+            `Pullback`: z (B, C, H, W), log_priors (B, N), float64.
+        """
+        z, levels, classes = self._checked(z, sigma, labels)
+        if tuple(direction.shape) != tuple(z.shape):
+            raise InputError(f"the direction has shape {tuple(direction.shape)}; give one of z's, {tuple(z.shape)}")
+        backend = self._streaming_backend(z.device)
+        direction = direction.detach().double() / self.coverage.to(z.device)
+        gradient = torch.empty_like(z, dtype=torch.float64)
+        log_priors = gradient.new_zeros((len(z), len(self.source)))
+        for rows, chosen in self._groups(classes, len(z)):
+            here = rows.to(z.device)
+            found = backend.covariance_product(self.problem, z[here], levels[rows], direction[here], chosen, True)
+            gradient[here] = found.product / levels[rows].to(z.device)[:, None, None, None] ** 2
+            log_priors[here[:, None], torch.from_numpy(chosen.indices).to(z.device)] = found.by_image
+        return Pullback(gradient, log_priors)
 
     def jacobian_rows(
         self, z: torch.Tensor, sigma: float | torch.Tensor, pixels: torch.Tensor, labels: Labels = None
@@ -282,6 +323,41 @@ class PosteriorMeanCollection(Denoiser):
         return inspect_posterior(
             self.problem, z, levels, self._query_numbers(queries), top, self._groups(classes, len(z))
         )
+
+    @undisturbed()
+    @torch.no_grad()
+    def attribute(
+        self,
+        z: torch.Tensor,
+        sigma: float | torch.Tensor,
+        pixels: Any = None,
+        top: int = 10,
+        labels: Labels = None,
+    ) -> Attribution:
+        """Which training images made chosen pixels of D(z), with what shares: they sum to one and rebuild it (`engine.decomposition`).
+
+        Args:
+            z, sigma, labels: as for a call.
+            pixels: (row, column) pairs, a boolean mask (H, W), or None for all pixels.
+            top: how many elements to list; no more than there are.
+
+        Returns:
+            `Attribution`.
+
+        Raises:
+            InputError: pixels outside the image, top < 1, what a call refuses.
+        """
+        z, levels, classes = self._checked(z, sigma, labels)
+        chosen_pixels = check_pixels(pixels, self.shape)
+        top = min(check_count("top", top), self.problem.elements)
+        backend = self._streaming_backend(z.device)
+        parts = []
+        for rows, chosen in self._groups(classes, len(z)):
+            some = z[rows.to(z.device)]
+            shares = backend.shares(self.problem, some, levels[rows], chosen, chosen_pixels, top)
+            denoised = self.composite(some, levels[rows], None if classes is None else classes[rows])
+            parts.append((rows, attribution(self.problem, shares, chosen_pixels, denoised)))
+        return Attribution.stacked(parts, len(z))
 
     @undisturbed()
     def means(

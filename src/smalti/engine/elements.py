@@ -33,6 +33,7 @@ class Block:
 
     Attributes:
         images: (n, C, H, W), flipped and shifted, working scale.
+        positions: which of the selection these are, a slice without a step.
         indices: (n,) int64 numpy, the stored images.
         log_priors: (n,) tensor.
         flip, shift: what was done to them.
@@ -40,6 +41,7 @@ class Block:
     """
 
     images: torch.Tensor
+    positions: slice
     indices: np.ndarray
     log_priors: torch.Tensor
     flip: bool
@@ -66,7 +68,7 @@ def blocks(
                         continue
                     admitted = admitted.to(device)
                 shifted = flipped if (sy, sx) == (0, 0) else flipped.roll((-sy, -sx), (-2, -1))
-                yield Block(shifted, indices, log_priors, flip, (sy, sx), admitted)
+                yield Block(shifted, slice(start, start + len(indices)), indices, log_priors, flip, (sy, sx), admitted)
 
 
 def units(images: np.ndarray) -> tuple[float, float]:

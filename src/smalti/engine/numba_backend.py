@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from smalti.engine.backend import Backend
+from smalti.engine.backend import Backend, Covariances, Shares
 from smalti.engine.elements import Selection
 from smalti.engine.problem import Problem
 from smalti.engine.programs.base import Program
@@ -57,12 +57,29 @@ class NumbaBackend(Backend):
         direction: torch.Tensor,
         selection: Selection,
         transpose: bool,
-    ) -> torch.Tensor:
+    ) -> Covariances:
         row = row_for(problem)
         if row is None or row.derivatives is None:
             return TorchBackend().covariance_product(problem, z, sigma, direction, selection, transpose)
         program = row.derivatives(problem, z, sigma, selection)
-        return torch.from_numpy(program.covariance_product(direction.detach().double().numpy(), transpose))
+        product, by_image = program.covariance_product(direction.detach().double().numpy(), transpose)
+        return Covariances(torch.from_numpy(product), torch.from_numpy(by_image))
+
+    def shares(
+        self,
+        problem: Problem,
+        z: torch.Tensor,
+        sigma: torch.Tensor,
+        selection: Selection,
+        pixels: torch.Tensor,
+        top: int,
+    ) -> Shares:
+        row = row_for(problem)
+        if row is None or row.shares is None:
+            return TorchBackend().shares(problem, z, sigma, selection, pixels, top)
+        return Shares(
+            *(torch.from_numpy(v) for v in row.shares(problem, z, sigma, selection).shares(pixels.numpy(), top))
+        )
 
 
 def _program(problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> Program:

@@ -112,5 +112,7 @@ def _values(
     masks = problem.queries.some_masks(problem.shape, queries)
     for block in blocks(problem, selection, BLOCK, torch.float64, torch.device("cpu")):
         admitted = None if block.admitted is None else block.admitted[queries]
-        narrowed = Block(block.images, block.indices, block.log_priors, block.flip, block.shift, admitted)
+        narrowed = Block(
+            block.images, block.positions, block.indices, block.log_priors, block.flip, block.shift, admitted
+        )
         yield narrowed, logits(z, sigma, narrowed, masks).transpose(1, 2)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from smalti.core.errors import InputError
@@ -90,6 +91,16 @@ class Problem:
         """Elements of the source: images, with their flips and shifts."""
         return len(self.source) * self.flips * len(self.shifts)
 
+    def numbered(self, images: np.ndarray, flip: bool, shift: tuple[int, int]) -> torch.Tensor:
+        """Numbers of elements, int64: stored images with one flip and shift; `element` reads them."""
+        number = self.planned(_shift_numbers)[shift]
+        return (torch.from_numpy(np.asarray(images, np.int64)) * self.flips + flip) * len(self.shifts) + number
+
+    def element(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Of numbers (...): stored images (...) int64, flips (...) bool, shifts (..., 2) int64."""
+        images, kinds = numbers // (self.flips * len(self.shifts)), numbers % (self.flips * len(self.shifts))
+        return images, kinds >= len(self.shifts), torch.tensor(self.shifts)[kinds % len(self.shifts)]
+
     def planned(self, make: Callable[[Problem], T]) -> T:
         """`make(self)`, made once and kept with the problem: what a program prepares that no call changes, and no mode of torch around one.
 
@@ -103,6 +114,10 @@ class Problem:
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles make their own plans."""
         return {**self.__dict__, "_plans": {}}
+
+
+def _shift_numbers(problem: Problem) -> dict[tuple[int, int], int]:
+    return {shift: number for number, shift in enumerate(problem.shifts)}
 
 
 def _coverage(responses: Windows, shape: tuple[int, int, int]) -> torch.Tensor:

@@ -7,9 +7,12 @@ not do), normalisers and sums over blocks float64.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 
-from smalti.engine.backend import Backend
+from smalti.engine.backend import Backend, Covariances, Shares
+from smalti.engine.decomposition import Largest
 from smalti.engine.elements import Block, Selection, blocks
 from smalti.engine.precision import PRODUCT_ERROR, double
 from smalti.engine.problem import Problem
@@ -60,9 +63,21 @@ class TorchBackend(Backend):
         direction: torch.Tensor,
         selection: Selection,
         transpose: bool,
-    ) -> torch.Tensor:
+    ) -> Covariances:
         run = _Pass(problem, z.double(), sigma)
         return run.covariance_product(selection, run.normalisers(selection), direction.double(), transpose)
+
+    def shares(
+        self,
+        problem: Problem,
+        z: torch.Tensor,
+        sigma: torch.Tensor,
+        selection: Selection,
+        pixels: torch.Tensor,
+        top: int,
+    ) -> Shares:
+        run = _Pass(problem, z.double(), sigma)
+        return run.shares(selection, run.normalisers(selection), pixels.to(z.device), top)
 
 
 class _Linear:
@@ -159,7 +174,7 @@ class _Pass:
 
     def covariance_product(
         self, selection: Selection, log_normalisers: torch.Tensor, direction: torch.Tensor, transpose: bool
-    ) -> torch.Tensor:
+    ) -> Covariances:
         inner, outer = (self.responses, self.queries) if transpose else (self.queries, self.responses)
         mass, mean = torch.zeros_like(log_normalisers), torch.zeros_like(log_normalisers)
         for block, values in self._logits(selection):
@@ -169,11 +184,28 @@ class _Pass:
             mean += (weights * products).sum(1)
         mean /= mass
         total = torch.zeros_like(self.z, dtype=torch.float64)
+        by_image = total.new_zeros(len(self.z), len(selection))
         for block, values in self._logits(selection):
             weights = self._weights(values, log_normalisers)
             weights *= inner.sums(direction[:, None] * block.images) - mean[:, None]
+            by_image[:, block.positions] += weights.sum(-1)
             total += _contract(outer.spread(weights), block.images)
-        return total
+        return Covariances(total, by_image)
+
+    def shares(self, selection: Selection, log_normalisers: torch.Tensor, pixels: torch.Tensor, top: int) -> Shares:
+        rows, columns = pixels.unbind(1)
+        coverage = self.problem.coverage.to(self.z)
+        largest = Largest(len(self.z), len(pixels), top, coverage.shape[0])
+        entropy = torch.zeros(len(self.z), len(pixels), dtype=torch.float64)
+        for positions, kinds in itertools.groupby(self._logits(selection), lambda pair: pair[0].positions):
+            together = torch.zeros(len(self.z), len(pixels), positions.stop - positions.start, dtype=torch.float64)
+            for block, values in kinds:
+                composite = self.responses.spread(self._weights(values, log_normalisers)) / coverage
+                share = composite[..., rows, columns].permute(0, 3, 1, 2).cpu()  # (B, P, n, C or 1)
+                largest.add(share, self.problem.numbered(block.indices, block.flip, block.shift))
+                together += share.mean(-1)
+            entropy -= torch.special.xlogy(together, together).sum(-1)
+        return Shares(largest.shares, largest.elements, entropy)
 
 
 def _contract(weights: torch.Tensor, images: torch.Tensor) -> torch.Tensor:

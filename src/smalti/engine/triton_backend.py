@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from smalti.engine.backend import Backend
+from smalti.engine.backend import Backend, Covariances, Shares
 from smalti.engine.elements import Selection
 from smalti.engine.precision import FULL_ERROR, PRODUCT_ERROR, double
 from smalti.engine.problem import Problem
@@ -100,10 +100,23 @@ class TritonBackend(Backend):
         direction: torch.Tensor,
         selection: Selection,
         transpose: bool,
-    ) -> torch.Tensor:
+    ) -> Covariances:
         """By torch's products, in float64."""
         with _undisturbed(z):
             return TorchBackend().covariance_product(problem, z, sigma, direction, selection, transpose)
+
+    def shares(
+        self,
+        problem: Problem,
+        z: torch.Tensor,
+        sigma: torch.Tensor,
+        selection: Selection,
+        pixels: torch.Tensor,
+        top: int,
+    ) -> Shares:
+        """By torch's products, in float64."""
+        with _undisturbed(z):
+            return TorchBackend().shares(problem, z, sigma, selection, pixels, top)
 
 
 class _Run:

@@ -12,7 +12,9 @@ import torch
 from smalti import denoisers
 from smalti.core.denoiser import Denoiser
 from smalti.core.schedule import edm_sigmas
+from smalti.denoisers import PSPCFlex
 from smalti.experiments.costs import Costs, cost_step
+from smalti.experiments.exhibits.sensitivity import reference_step
 from smalti.experiments.laboratory import Laboratory
 from smalti.experiments.scale import QUICK, Scale
 from smalti.experiments.steps import Store, run
@@ -30,6 +32,7 @@ DENOISERS = (
     "gaussian",
     "closed-form-diffusion",
 )
+FLEX = "pspc-flex"
 WINDOWED = ("local-score", "equivariant-local-score")
 WINDOW = 7  # of theirs at 32 x 32
 MEASURING = 0.02  # of the budget, that measuring one denoiser may take
@@ -97,7 +100,7 @@ def build_laboratory(
         trust=trust,
     )
     if not measure:
-        return lab
+        return _with_network_masks(lab, store, log, show)
     half_networks = {name: network for name, (network, _) in lab.halves.items()}
     steps = {
         name: cost_step(name, subject, lab.identity(name), levels, MEASURING * min(budget, 3600.0))
@@ -105,7 +108,31 @@ def build_laboratory(
     }
     results = run(list(steps.values()), store, log, "measuring", show)
     costs = Costs({name: tuple(results[step.name]["seconds"].tolist()) for name, step in steps.items()})
-    return _limited(replace(lab, costs=costs), budget)
+    return _limited(_with_network_masks(replace(lab, costs=costs), store, log, show), budget)
+
+
+def _with_network_masks(
+    lab: Laboratory, store: Store, log: Callable[[str], None], show: bool | None = None
+) -> Laboratory:
+    """PSPC-Flex with masks cut from the reference network's heatmaps, as the paper's is; where these are not of all pixels, or there is no
+    network, its masks are those of the Wiener filter, and it is so labelled."""
+    step = reference_step(lab)
+    if step is None:
+        why = (
+            "heatmaps of all pixels of the network do not fit into the time" if lab.networks else "there is no network"
+        )
+        notes = [*lab.notes, f"{FLEX} has masks of the Wiener filter and not of a network's gradients, since {why}."]
+        return replace(lab, notes=notes, remarks={**lab.remarks, FLEX: "Wiener masks"})
+    found = run([step], store, log, f"heatmaps of {lab.reference}", show)[step.name]
+    _, height, width = lab.source.shape
+    heatmaps = torch.from_numpy(found["heatmaps"]).unflatten(1, (height, width))
+    flex = PSPCFlex(lab.source, heatmaps=heatmaps, sigmas=lab.sigmas.tolist())
+    notes = [
+        *lab.notes,
+        f"{FLEX} has masks cut from the gradients of {lab.reference} (means over {int(found['n'])} noisy images a level), with the "
+        "paper's shares of the heat.",
+    ]
+    return replace(lab, denoisers={**lab.denoisers, FLEX: flex}, notes=notes, _identities={})
 
 
 def _limited(lab: Laboratory, budget: float) -> Laboratory:

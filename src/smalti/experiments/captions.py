@@ -17,8 +17,10 @@ BANDS = f"bands are 95 % bootstrap intervals over z (none for n < {TELLING})"
 
 
 def label_of(lab: Laboratory, name: str) -> str:
-    """The name; of a denoiser on fewer images than the source with their number, "pca-locality (N=500)"."""
-    return f"{name} (N={lab.limited[name]:,})" if name in lab.limited else name
+    """The name; with what it does not say, and, of a denoiser on fewer images than the source, their number: "pca-locality (N=500)"."""
+    said = [f"N={lab.limited[name]:,}"] if name in lab.limited else []
+    said += [lab.remarks[name]] if name in lab.remarks else []
+    return f"{name} ({', '.join(said)})" if said else name
 
 
 def labels_of(lab: Laboratory, names: Iterable[str]) -> dict[str, str]:

@@ -67,6 +67,7 @@ class Laboratory:
         costs: seconds per query of every denoiser and network at every level, measured once and kept with the run.
         seconds: what an exhibit's `share` is a share of: the budget of all exhibits over the sum of their shares.
         seed: of everything that is drawn.
+        remarks: name of a denoiser -> what its name does not say ("Wiener masks"); so labelled wherever it is shown.
         notes: what a reader of the report must know of the setting, one sentence each.
         sscd: TorchScript file of the similarity network that the article used, or None.
         trust: whether that file is run though its sha256 is not known.
@@ -86,6 +87,7 @@ class Laboratory:
     costs: Costs
     seconds: float
     seed: int = 0
+    remarks: Mapping[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     sscd: Path | None = None
     trust: bool = False

@@ -4,6 +4,7 @@ from smalti.networks.adm import ADM
 from smalti.networks.architectures import build, preset_config
 from smalti.networks.checkpoint import Checkpoint
 from smalti.networks.conventions import CONVENTIONS, DiscreteTable
+from smalti.networks.conversion import convert
 from smalti.networks.dit import DiT
 from smalti.networks.loading import shipped
 from smalti.networks.network import Network
@@ -23,6 +24,7 @@ __all__ = [
     "UNet",
     "UViT",
     "build",
+    "convert",
     "preset_config",
     "shipped",
 ]

@@ -31,7 +31,7 @@ from smalti.core.text import printable
 
 __all__ = ["PALETTE", "Look", "banded", "colour_of", "figure_bytes", "literal", "looks_of", "save_figure", "style"]
 
-# Okabe & Ito, their yellow darkened, which as a line on white cannot be seen; then a grey and three dark ones
+# Okabe & Ito, their yellow darkened, which as a line on white cannot be seen; then a grey, three dark ones, and two of networks
 PALETTE = {
     "black": "#000000",
     "orange": "#E69F00",
@@ -45,6 +45,8 @@ PALETTE = {
     "wine": "#882255",
     "brown": "#7F4F24",
     "indigo": "#332288",
+    "red": "#E3172D",
+    "lime": "#7AB800",
 }
 _COLOURS = {
     "optimal": "black",
@@ -60,7 +62,11 @@ _COLOURS = {
     "nearest": "grey",
     "network": "vermillion",
 }
-_FAMILIES = {"ddpm": "vermillion", "ncsn": "purple", "dit": "yellow"}  # networks, by what their names contain
+_FAMILIES = {
+    "ddpm": ("vermillion", "-"),
+    "ncsn": ("red", "--"),
+    "dit": ("lime", "-."),
+}  # networks, by what their names contain
 _OTHERS = ("vermillion", "purple", "yellow", "sky", "green")
 _DASHES = ("-", "--", ":", "-.")
 POWER = "$\\mathdefault{"  # what matplotlib's labels of log axes begin with
@@ -112,17 +118,23 @@ def colour_of(name: str) -> str:
     base = name.partition(":")[0].lower()
     if base in _COLOURS:
         return PALETTE[_COLOURS[base]]
-    family = next((colour for part, colour in _FAMILIES.items() if part in base), None)
+    family = next((colour for part, (colour, _) in _FAMILIES.items() if part in base), None)
     return PALETTE[family or _OTHERS[zlib.crc32(base.encode("utf-8", "backslashreplace")) % len(_OTHERS)]]
+
+
+def _dashes_of(name: str) -> str:
+    """The line style of a name, where nothing else has it: whole for denoisers, one's own for each family of networks."""
+    base = name.partition(":")[0].lower()
+    return "-" if base in _COLOURS else next((dashes for part, (_, dashes) in _FAMILIES.items() if part in base), "-")
 
 
 def looks_of(names: Iterable[str]) -> dict[str, Look]:
     """A look for each of the names in one plot: its colour, and dashes that tell those of the same colour apart."""
     looks: dict[str, Look] = {}
     for name in names:
-        colour = colour_of(name)
-        same = sum(look.colour == colour for look in looks.values())
-        looks[name] = Look(colour, _DASHES[same % len(_DASHES)])
+        colour, first = colour_of(name), _dashes_of(name)
+        free = [dashes for dashes in (first, *_DASHES) if Look(colour, dashes) not in looks.values()]
+        looks[name] = Look(colour, free[0] if free else first)
     return looks
 
 

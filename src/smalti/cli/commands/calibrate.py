@@ -189,9 +189,9 @@ def calibrate(
                     labelled=labelled, batch_size=batch_size, keep=folder.pieces(), progress=advance,
                 )  # fmt: skip
             _write(folder.path, found, against)
+            folder.finish(total)
             for each in found.errors:
                 print_table(_schedule(found, each), ERRORS)
-            folder.finish(total)
     print_path(folder.path)
 
 

@@ -126,8 +126,8 @@ def compare(
                 figure = comparison_figure(table, name)
                 save_figure(figure, folder.path / PICTURE)
                 save_figure(figure, folder.path / PLOT)
-            print_table(some_levels(table), TABLE)
             folder.finish(total)
+            print_table(some_levels(table), TABLE)
     print_path(folder.path)
 
 

@@ -21,7 +21,7 @@ def demo(
     ] = Path("demo-out"),
     seed: options.Seed = None,
 ) -> None:
-    """Both papers on the embedded digits, offline, in under three minutes: `smalti reproduce --data digits`.
+    """Both papers on the embedded digits, offline, in three or four minutes: `smalti reproduce --data digits`.
 
     The last line on stdout is the path of the report.
     """

@@ -118,8 +118,9 @@ def denoise(
             arrays, done, interrupted = run_batches(folder, total, batch_size, compute, "denoising")
             if done:
                 _write(folder.path, arrays, noise_level, chosen.name, total)
-                print_table(_numbers(arrays, noise_level))
             folder.finish(done)
+            if done:
+                print_table(_numbers(arrays, noise_level))
             if interrupted:
                 raise folder.interrupted(done, "image")
     print_path(folder.path)
@@ -136,8 +137,8 @@ def _numbers(arrays: Arrays, sigma: float) -> Table:
     if "clean" in arrays:
         clean = arrays["clean"].astype(np.float64)
         row |= {
-            "rms error before": float(np.sqrt(np.mean((z - clean) ** 2))),
-            "after": float(np.sqrt(np.mean((x0 - clean) ** 2))),
+            "rms noise": float(np.sqrt(np.mean((z - clean) ** 2))),
+            "rms error": float(np.sqrt(np.mean((x0 - clean) ** 2))),
         }
     return Table(tuple(row), [row])
 

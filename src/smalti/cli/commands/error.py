@@ -92,8 +92,8 @@ def error(
                 for figure, names in figures:
                     for name in names[1:]:
                         save_figure(figure, folder.path / name)
-            print_table(some_levels(errors), ERRORS[0])
             folder.finish(total)
+            print_table(some_levels(errors), ERRORS[0])
     print_path(folder.path)
 
 

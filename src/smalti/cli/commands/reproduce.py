@@ -86,9 +86,9 @@ def reproduce(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="One of the exhibits, by its key (w1 to w7, a8, a9, halves); repeatable. It has the same numbers of noisy images as "
-            "in the whole report. The report is then of these alone: figures and tables of others that an earlier run left in --out "
-            "are removed; what was computed for them is kept.",
+            help="One of the exhibits, by its key, such as w6 (an unknown one is answered by a list); repeatable. It has the "
+            "same numbers of noisy images as in the whole report. The report is then of these alone: figures and tables of others that "
+            "an earlier run left in --out are removed; what was computed for them is kept.",
             rich_help_panel=options.RUN,
         ),
     ] = None,

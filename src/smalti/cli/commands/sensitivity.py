@@ -116,8 +116,9 @@ def sensitivity(
                 done = sum(analysis.finished_z(own, len(chosen)) for own in pieces)
                 folder.record_done(done)
                 raise folder.interrupted(done, "noisy image") from None
-            print_table(some_levels(_write(folder.path, results, files)), SIDES)
+            sides = _write(folder.path, results, files)
             folder.finish(len(looked_at) * each)
+            print_table(some_levels(sides), SIDES)
     print_path(folder.path)
 
 

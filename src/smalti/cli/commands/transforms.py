@@ -110,8 +110,8 @@ def transforms(
                 )  # fmt: skip
             distances = result.distances()
             _write(folder.path, result, distances, min(shown, count))
-            print_table(distances, DISTANCES)
             folder.finish(total)
+            print_table(distances, DISTANCES)
     print_path(folder.path)
 
 

@@ -158,7 +158,7 @@ def _copy(pixels: Any, offset: Any, out: Any) -> None:
 
 
 @plain
-def _load(image: Any, offset: Any, out: Any) -> None:
+def load(image: Any, offset: Any, out: Any) -> None:
     """Stored pixels (C, H W) -> planes (C, plane), minus the offset; the padding stays 0."""
     for c in range(image.shape[0]):
         _copy(image[c], offset, out[c, : image.shape[1]])
@@ -202,7 +202,7 @@ def difference(image: Any, offset: Any, z: Any, relative: bool, out: Any) -> Non
 
 
 @plain
-def _move_rows(source: Any, source_stride: int, target: Any, target_stride: int, height: int, width: int) -> None:
+def move_rows(source: Any, source_stride: int, target: Any, target_stride: int, height: int, width: int) -> None:
     """The rows of an image from one stride to another; eight pixels at a time, loads before stores, and unsigned positions: rows are
     too short for LLVM's own vector loops."""
     one, eight, n = np.uint64(1), np.uint64(8), np.uint64(width)
@@ -268,7 +268,7 @@ def box_logits(
 
 
 @plain
-def _weights(logits: Any, reference: Any, correction: Any, least: Any, out: Any, n: int) -> bool:
+def box_weights(logits: Any, reference: Any, correction: Any, least: Any, out: Any, n: int) -> bool:
     """out = 2^(logits - reference) correction, with normaliser = reference - log2(correction); whether any 2^(...) is at least 2^least.
 
     The two parts keep the weights' sum at one: a normaliser of thousands of bits, rounded to float32, would not.
@@ -328,7 +328,7 @@ def box_normalisers(
         count = min(FOUR, elements.shape[0] - start)
         if not alone:
             for j in range(count):
-                _load(images[elements[start + j]], offset, block[j])
+                load(images[elements[start + j]], offset, block[j])
         for b in range(z.shape[0]):
             for j in range(count):
                 if alone:
@@ -336,7 +336,7 @@ def box_normalisers(
                 else:
                     difference(block[j], zero, z[b], relative[b], squares)
                 if stride != width:
-                    _move_rows(squares, width, on_canvas, stride, height, width)
+                    move_rows(squares, width, on_canvas, stride, height, width)
                 at, out = canvas + box_first, logits[j * windows : (j + 1) * windows]
                 box_logits(tape, at, row, stride, box_height, box_width, scales[b], log_priors[start + j], out, windows)
             if count < FOUR:
@@ -368,7 +368,7 @@ def _accumulate_two(out: Any, tape: Any, weights: int, image: Any, tape2: Any, w
 
 
 @plain
-def _spread_tape(layout: Any, outer: Any, like: Any) -> Any:
+def spread_tape(layout: Any, outer: Any, like: Any) -> Any:
     """A tape of zeros for `spread_box`, the length of its rows, and the margin before entry 0 of each. Row 0 takes the weights."""
     height, _, stride, _, _, _, _, _, windows = layout
     box_height, box_width, lead, before = outer
@@ -391,9 +391,7 @@ def spread_box(tape: Any, row: int, margin: int, layout: Any, outer: Any) -> int
     if stride == width:
         return begin
     plane = (1 + along + doublings(box_height)) * row
-    _move_rows(
-        tape[begin : begin + height * stride], stride, tape[plane : plane + height * width], width, height, width
-    )
+    move_rows(tape[begin : begin + height * stride], stride, tape[plane : plane + height * width], width, height, width)
     return plane
 
 
@@ -434,13 +432,13 @@ def box_numerator(
     on_canvas = tape[canvas + first : canvas + first + max(plane, height * stride)]
     squares = on_canvas if stride == width else scratch(1, plane, z)[0]
     zero = type(offset)(0)
-    one, spread_row, margin = _spread_tape(layout, response, z)
-    two, _, _ = _spread_tape(layout, response, z)
+    one, spread_row, margin = spread_tape(layout, response, z)
+    two, _, _ = spread_tape(layout, response, z)
     weights, other_weights = one[margin : margin + windows], two[margin : margin + windows]
     for start in range(0, elements.shape[0], 2):
         count = min(2, elements.shape[0] - start)
         for i in range(count):
-            _load(images[elements[start + i]], offset, pair[i])
+            load(images[elements[start + i]], offset, pair[i])
         for b in range(z.shape[0]):
             heavy = 0
             for i in range(count):
@@ -449,13 +447,15 @@ def box_numerator(
                     continue
                 difference(pair[i], zero, z[b], relative[b], squares)
                 if stride != width:
-                    _move_rows(squares, width, on_canvas, stride, height, width)
+                    move_rows(squares, width, on_canvas, stride, height, width)
                 at = canvas + box_first
                 box_logits(tape, at, row, stride, box_height, box_width, scales[b], log_priors[j], logits, windows)
                 if i == 0:
-                    heavy += 1 if _weights(logits, references[b], corrections[b], least, weights, windows) else 0
+                    heavy += 1 if box_weights(logits, references[b], corrections[b], least, weights, windows) else 0
                 else:
-                    heavy += 2 if _weights(logits, references[b], corrections[b], least, other_weights, windows) else 0
+                    heavy += (
+                        2 if box_weights(logits, references[b], corrections[b], least, other_weights, windows) else 0
+                    )
             if heavy == 1:
                 _accumulate(numerator[b], one, spread_box(one, spread_row, margin, layout, response), pair[0])
             elif heavy == 2:
@@ -495,6 +495,14 @@ def _centre(weights: Any, values: Any, mean: Any, n: int) -> None:
         weights[k] *= values[k] - mean[k]
 
 
+@reordered
+def _sum(values: Any, n: int) -> Any:
+    total = 0.0
+    for k in range(n):
+        total += values[k]
+    return total
+
+
 @plain
 def box_covariance(
     images: Any,
@@ -514,11 +522,13 @@ def box_covariance(
     centred: bool,
     mass: Any,
     numerator: Any,
+    moved: Any,
 ) -> None:
     """Posterior covariances times a direction, on one chunk; two passes, so that nothing cancels.
 
     With u_k^i = <inner window k * direction, image i>: first (`centred` False) mass_k = sum_i w_k^i and means_k = sum_i w_k^i u_k^i,
-    then (`centred` True, `means` now the mean) numerator += sum_k outer window k * sum_i w_k^i (u_k^i - mean_k) image i.
+    then (`centred` True, `means` now the mean) numerator += sum_k outer window k * sum_i w_k^i (u_k^i - mean_k) image i,
+    and moved_i = sum_k w_k^i (u_k^i - mean_k), (B, n) float64.
 
     Args:
         inner: integers (box height, box width, box first): where the first window of the inner product begins on the canvas.
@@ -536,25 +546,26 @@ def box_covariance(
     on_canvas = tape[canvas + first : canvas + first + max(plane, height * stride)]
     flat = on_canvas if stride == width else scratch(1, plane, z)[0]
     zero = type(offset)(0)
-    spread, spread_row, margin = _spread_tape(layout, outer, z)
+    spread, spread_row, margin = spread_tape(layout, outer, z)
     weights = spread[margin : margin + windows]
     for j in range(elements.shape[0]):
-        _load(images[elements[j]], offset, image)
+        load(images[elements[j]], offset, image)
         for b in range(z.shape[0]):
             difference(image, zero, z[b], relative[b], flat)
             if stride != width:
-                _move_rows(flat, width, on_canvas, stride, height, width)
+                move_rows(flat, width, on_canvas, stride, height, width)
             at = canvas + box_first
             box_logits(tape, at, row, stride, box_height, box_width, scales[b], log_priors[j], logits, windows)
-            if not _weights(logits, references[b], corrections[b], SMALLEST, weights, windows):
+            if not box_weights(logits, references[b], corrections[b], SMALLEST, weights, windows):
                 continue
             _inner_product(direction[b], image, flat)
             if stride != width:
-                _move_rows(flat, width, on_canvas, stride, height, width)
+                move_rows(flat, width, on_canvas, stride, height, width)
             sums = box_sum(tape, canvas + inner_first, inner_height, inner_width, stride, windows, row)
             values = tape[sums : sums + windows]
             if centred:
                 _centre(weights, values, means[b], windows)
+                moved[b, j] = _sum(weights, windows)
                 _accumulate(numerator[b], spread, spread_box(spread, spread_row, margin, layout, outer), image)
             else:
                 _add_moments(mass[b], means[b], weights, values, windows)

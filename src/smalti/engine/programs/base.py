@@ -13,9 +13,10 @@ from smalti.engine.problem import Problem
 from smalti.engine.pruning import gap_bits
 from smalti.engine.running import LOG2E
 
-__all__ = ["CHUNK", "LOWEST", "Program", "chunks_of", "seeds"]
+__all__ = ["CHUNK", "LOWEST", "Program", "chunks_of", "parts_of", "seeds"]
 
 CHUNK = 1024  # images; fixed, so that results do not depend on the number of threads
+PARTS = 8
 SAMPLE = 32  # images that the mean square is taken of
 SEEDS = 256  # images
 LOWEST = -126.0  # bits: weights below are 0
@@ -127,6 +128,11 @@ class Program:
 def chunks_of(elements: np.ndarray) -> list[np.ndarray]:
     """Pieces of at most `CHUNK` elements: the unit of work and of merging."""
     return [elements[i : i + CHUNK] for i in range(0, len(elements), CHUNK)]
+
+
+def parts_of(elements: np.ndarray) -> list[np.ndarray]:
+    """A few pieces, for what is costly to merge; as many whatever the number of threads."""
+    return np.array_split(elements, max(1, min(PARTS, -(-len(elements) // CHUNK))))
 
 
 def seeds(elements: np.ndarray) -> np.ndarray:

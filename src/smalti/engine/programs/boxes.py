@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from smalti.engine.compiled import kernels
+from smalti.engine.compiled.share_kernels import box_shares
 from smalti.engine.elements import Selection
 from smalti.engine.precision import WINDOW_ERROR, by_precision, double
 from smalti.engine.problem import Problem
-from smalti.engine.programs.base import LOWEST, Program, chunks_of, seeds
+from smalti.engine.programs.base import LOWEST, Program, chunks_of, parts_of, seeds
 from smalti.engine.programs.geometry import Geometry
 from smalti.engine.programs.memory import aligned, aligned_copy
 from smalti.engine.running import LOG2E, Normalisers
@@ -150,8 +151,9 @@ class BoxProgram(Program):
 
         return sum(in_order(work, len(chunks)), np.zeros((len(batch), z.shape[1], geometry.plane)))
 
-    def covariance_product(self, direction: np.ndarray, transpose: bool) -> np.ndarray:
-        """sum_k outer_k * Cov_k(x, x) (inner_k * direction): (B, C, H, W) float64, working scale. Leaves out nothing."""
+    def covariance_product(self, direction: np.ndarray, transpose: bool) -> tuple[np.ndarray, np.ndarray]:
+        """sum_k outer_k * Cov_k(x, x) (inner_k * direction), (B, C, H, W), and sum_k w_k^i <inner_k * direction, x^i - E_k> of each
+        selected image, (B, n): float64, working scale. Leaves out nothing."""
         self.bits = -LOWEST, -LOWEST
         geometry = self.geometry
         inner, outer = (geometry.reply, geometry.box) if transpose else (geometry.box, geometry.reply)
@@ -162,7 +164,10 @@ class BoxProgram(Program):
         chunks = chunks_of(np.flatnonzero(self.alive.any(0)))
         means = np.zeros((len(self.z), geometry.windows))
 
+        by_image = np.zeros((len(self.z), len(self.selection)))
+
         def work(number: int, centred: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            moved = np.zeros((len(self.z), len(chunks[number])))
             mean = means if centred else np.zeros_like(means)
             mass = np.zeros_like(means)
             numerator = np.zeros((*self.z.shape[:2], geometry.plane))
@@ -177,7 +182,9 @@ class BoxProgram(Program):
                 centred,
                 mass,
                 numerator,
+                moved,
             )
+            by_image[:, chunks[number]] = moved
             return mass, mean, numerator
 
         mass, mean = np.zeros_like(means), np.zeros_like(means)
@@ -190,7 +197,57 @@ class BoxProgram(Program):
         total = np.zeros((*self.z.shape[:2], geometry.plane))
         for part in in_order(lambda number: work(number, True), len(chunks)):
             total += part[2]
-        return self.fold(geometry.images(total)) / self.unit**2
+        moved = by_image.reshape(self.flips, self.batch, -1).sum(0) / self.unit
+        return self.fold(geometry.images(total)) / self.unit**2, moved
+
+    def shares(self, pixels: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See `smalti.engine.backend.Shares`, for pixels (P, 2)."""
+        geometry, problem = self.geometry, self.problem
+        found = self.relative_normalisers()
+        references, corrections = self._spread(found)
+        needed = np.tile(double(np.abs(found.highest).max(1) / LOG2E, WINDOW_ERROR), self.flips)
+        y, x = pixels.T
+        places = np.stack([y * geometry.width + x, y * geometry.width + geometry.width - 1 - x][: self.flips])
+        factors = 1 / problem.coverage.expand(problem.shape).mean(0).numpy()[y, x]
+        kept = np.zeros((self.batch, top, len(pixels)), np.float32)
+        numbers = np.zeros(kept.shape, np.int64)
+        entropy = np.zeros((self.batch, len(pixels)))
+        for batch, real in ((np.flatnonzero(~needed), np.float32), (np.flatnonzero(needed), np.float64)):
+            if not len(batch):
+                continue
+            z = self._inputs(batch, real)
+            pair = aligned_copy(references[batch], real), aligned_copy(corrections[batch], real)
+            own = batch[: len(batch) // self.flips]
+            chunks = parts_of(np.flatnonzero((self.alive[batch] == kernels.HEAVY).any(0)))
+
+            def work(number: int, batch=batch, real=real, z=z, pair=pair, own=own, chunks=chunks):  # type: ignore[no-untyped-def]
+                chosen = chunks[number]
+                best = np.zeros((len(own), *kept.shape[1:]), np.float32)
+                which, bits = np.zeros(best.shape, np.int64), np.zeros((len(own), len(pixels)), np.float32)
+                alive = np.ascontiguousarray(self.alive[np.ix_(batch, chosen)])
+                box_shares(
+                    *self._arguments(batch, chosen, real, z),
+                    geometry.outer(geometry.reply),
+                    *pair,
+                    alive,
+                    np.float32(-self.bits[0]),
+                    self.flips,
+                    places,
+                    factors.astype(real),
+                    best,
+                    which,
+                    bits,
+                )
+                return best, which, bits
+
+            for best, which, bits in in_order(work, len(chunks)):
+                both, ids = np.concatenate([kept[own], best], 1), np.concatenate([numbers[own], which], 1)
+                order = np.argsort(-both, 1, kind="stable")[:, :top]
+                kept[own], numbers[own] = np.take_along_axis(both, order, 1), np.take_along_axis(ids, order, 1)
+                entropy[own] += bits / LOG2E
+        if self.flips == 1:
+            numbers //= 2
+        return kept.transpose(0, 2, 1)[..., None].astype(np.float64), numbers.transpose(0, 2, 1).copy(), entropy
 
     def _of_both(self, values: np.ndarray) -> np.ndarray:
         """(2 B, windows) sums over images and over flipped images -> their sum, at the places of each."""

@@ -32,12 +32,14 @@ class Row(NamedTuple):
         covers: whether a problem is of this kind, and of none above.
         prepare: makes the program of one call: (problem, z, sigma, selection).
         derivatives: the same for products with covariances; None where plain matrix products (the torch backend's) do as well.
+        shares: the same for shares of images in pixels; None where the torch backend's way is taken.
     """
 
     name: str
     covers: Callable[[Problem], bool]
     prepare: Prepare
     derivatives: Callable[[Problem, torch.Tensor, torch.Tensor, Selection], BoxProgram] | None = None
+    shares: Callable[[Problem, torch.Tensor, torch.Tensor, Selection], BoxProgram] | None = None
 
 
 def row_for(problem: Problem) -> Row | None:
@@ -100,9 +102,9 @@ def _masks(problem: Problem) -> bool:
 
 TABLE = (
     Row("pixels from centred boxes, at every place", _pixels_at_every_place, ShiftProgram),
-    Row("whole images", _whole_images, WholeProgram),
-    Row("pixels from boxes centred on them", _pixels, PixelProgram, BoxProgram),
-    Row("boxes", _boxes, BoxProgram, BoxProgram),
+    Row("whole images", _whole_images, WholeProgram, shares=BoxProgram),
+    Row("pixels from boxes centred on them", _pixels, PixelProgram, BoxProgram, BoxProgram),
+    Row("boxes", _boxes, BoxProgram, BoxProgram, BoxProgram),
     Row("entries from hard masks", lambda problem: _masks(problem) and has_tree(problem), TreeProgram),
     Row("entries from soft masks", lambda problem: _masks(problem) and answers_are_entries(problem), EntryProgram),
     Row("masks", _masks, MaskProgram),

@@ -29,7 +29,7 @@ from smalti.experiments.laboratory import Laboratory
 from smalti.experiments.steps import Arrays, Results, Step, Work
 from smalti.report.sensitivity_plots import heatmap_grid, sides_figure
 
-__all__ = ["SensitiveArea"]
+__all__ = ["SensitiveArea", "reference_step"]
 
 SHOWN = (0.03, 0.3, 3.0, 30.0)  # sigmas of the heatmaps: the first, third and fourth are the papers'
 SMALL = 64  # pixels of images whose pixels may all be looked at
@@ -70,6 +70,16 @@ class SensitiveArea(Exhibit):
         left_out = [name for name in CLOSED_FORM if name in lab.denoisers and name not in chosen]
         notes = [f"Gradients of {listed(left_out)} did not fit into the time budget."] if left_out else []
         return Shown(pictures, {"w4-sides": table}, notes)
+
+
+def reference_step(lab: Laboratory) -> Step | None:
+    """The step of the reference network's heatmaps where it looks at all pixels, which PSPC-Flex's masks can be cut from: {"heatmaps"
+    (L, H W, H, W), "n", ...}; None where there is no network, or there is time for some pixels only."""
+    if not lab.networks:
+        return None
+    name, network, pixels, n, seconds = _plan(lab, SensitiveArea.share * lab.seconds)[0]
+    every = choose_pixels(None, *lab.source.shape[1:])
+    return _step(lab, name, network, pixels, n, seconds) if torch.equal(pixels, every) else None
 
 
 def _name(subject: str) -> str:
