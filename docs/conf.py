@@ -21,6 +21,7 @@ extensions = [
     "measured_rows",
     "self_contained",
     "command_reference",
+    "denoiser_list",
 ]
 exclude_patterns = ["_build", "measured", "extensions"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
@@ -57,6 +58,9 @@ nitpick_ignore_regex = [
     ),
     # names of no page: private ones, aliases of unions, type variables, protocols
     (r"py:.*", r".*\._[A-Za-z]\w*"),
-    (r"py:.*", r"(.*\.)?(Denoisers|Denoise|Heatmaps|Pixels|Response|Shape|Tables|Rule|Groups|T|Selection|HasCells)"),
+    (
+        r"py:.*",
+        r"(.*\.)?(Denoisers|Denoise|Heatmaps|Pixels|Response|Shape|Tables|Rule|Groups|T|Selection|HasCells|Kind)",
+    ),
 ]
 suppress_warnings = ["myst.header"]

@@ -65,9 +65,11 @@ from .networks.tables import DiscreteTable as DiscreteTable
 from .provenance.counterfactual import without as without
 from .provenance.influence import influence as influence
 from .sampling import GenerateResult as GenerateResult
+from .sampling import LikeResult as LikeResult
 from .sampling import SampleResult as SampleResult
 from .sampling import coarse_to_fine_steps as coarse_to_fine_steps
 from .sampling import generate as generate
+from .sampling import generate_like as generate_like
 from .sampling import sample as sample
 from .sampling import trajectory as trajectory
 from .source import Source as Source

@@ -330,7 +330,9 @@ def flips_are_images(subject: Subject) -> None:
     source = subject.source
     images = np.asarray(source.images)
     labels = None if source.labels is None else np.concatenate([source.labels, source.labels])
-    written_out = Source(np.concatenate([images, images[..., ::-1]]), labels, class_names=source.class_names)
+    written_out = Source(
+        np.concatenate([images, images[..., ::-1]]), labels, class_names=source.class_names, layout="nchw"
+    )
     denoiser, other = subject.on(source.with_hflip(True)), subject.on(written_out)
     for sigma in subject.levels():
         z = subject.z(sigma)

@@ -7,7 +7,7 @@ import pytest
 
 from smalti.cli.runs import run_batches
 from smalti.core import folder_lock as lock
-from smalti.core.errors import InputError, NoRoomError
+from smalti.core.errors import EnvironmentFailure, InputError, NoRoomError
 from smalti.core.files import save_npz
 from smalti.core.run_folder import RunFolder
 
@@ -151,8 +151,16 @@ def test_contradictions(tmp_path):
     with pytest.raises(InputError, match="one of them"):
         RunFolder(tmp_path, FILES, overwrite=True, resume=True)
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="not a folder"):
-        RunFolder(tmp_path / "file", FILES)
+    for path in (tmp_path / "file", tmp_path / "file" / "in" / "it"):
+        with pytest.raises(InputError, match="file is not a folder"):
+            RunFolder(path, FILES)
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(EnvironmentFailure, match=r"cannot make .*new: Permission denied"):
+        RunFolder(tmp_path / "new", FILES)
+    RunFolder(tmp_path, FILES)  # one that is there may be complete, and need no writing
 
 
 def test_npz_bytes_are_reproducible_and_plain(tmp_path):

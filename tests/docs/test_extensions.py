@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from smalti.cli.app import app
+from smalti.denoisers import REGISTRY
 
 EXTENSIONS = Path(__file__).parents[2] / "docs" / "extensions"
 
@@ -41,6 +42,19 @@ def test_the_command_reference_has_every_command_and_loses_no_dash():
     assert (
         module.marked("Exactly one of --level and -n; pspc-square") == "Exactly one of `--level` and `-n`; pspc-square"
     )
+
+
+def test_the_list_of_denoisers_is_that_of_the_classes(monkeypatch, tmp_path):
+    module = extension("denoiser_list")
+    text = module.table()
+    for name in (*REGISTRY, "blend"):
+        assert f"| [`{name}`]({name}.md) | " in text
+        assert f"\n{name}\n" in text.split("```{toctree}")[1]
+    assert "| [`nearest`](nearest.md) | The nearest training image at every noise level" in text
+    for kind in REGISTRY.values():
+        assert f".. automodule:: {kind.__module__}\n" in module.modules()
+    monkeypatch.setattr(module, "PAGES", tmp_path)
+    assert "| `nearest` | The nearest training image, at every noise level." in module.table()
 
 
 def test_docstrings_become_markup():

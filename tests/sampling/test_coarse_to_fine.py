@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from helpers import random_source
-from smalti import Optimal, PSPCSquare, Source
+from smalti import Centred, Optimal, PSPCSquare, Source
 from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError, SmaltiError
 from smalti.core.noise import standard_normal
 from smalti.sampling.coarse_to_fine import coarse_to_fine_steps, linear_levels
+from smalti.sampling.defaults import default_denoiser, default_sides
 from smalti.sampling.generation import default_sizes, generate, pyramid, scale_denoisers
 from smalti.sampling.resampling import area_down, smooth_up
 
@@ -191,3 +192,20 @@ def test_a_denoiser_that_fails_is_named():
 def test_scales_must_grow():
     with pytest.raises(InputError, match="cannot be followed"):
         list(coarse_to_fine_steps(shapes(8, 4), [0]))
+
+
+def test_default_windows():
+    assert [default_sides(side, side) for side in (8, 14, 16, 28, 32, 64, 128)] == [
+        (5, 3),
+        (7, 3),
+        (7, 3),
+        (11, 3),
+        (11, 3),
+        (15, 5),
+        (15, 5),
+    ]
+    assert default_sides(3, 4) == (1, 1)
+    assert default_sides(5, 8) == (3, 3)
+    made = default_denoiser(SOURCE)
+    assert (made.queries, made.responses) == (Centred(7), Centred(3))
+    assert generate(SOURCE, n=1, steps=2).images.shape == (1, 3, 16, 16)

@@ -19,8 +19,10 @@ from smalti.cli.commands.denoise import denoise
 from smalti.cli.commands.denoisers import denoisers
 from smalti.cli.commands.error import error
 from smalti.cli.commands.explain import explain
+from smalti.cli.commands.generate import generate
 from smalti.cli.commands.info import info
 from smalti.cli.commands.networks import networks
+from smalti.cli.commands.quality import quality
 from smalti.cli.commands.reproduce import reproduce
 from smalti.cli.commands.sample import sample
 from smalti.cli.commands.sensitivity import sensitivity
@@ -38,6 +40,8 @@ COMMANDS = (
     convert,
     denoise,
     sample,
+    generate,
+    quality,
     train,
     error,
     transforms,

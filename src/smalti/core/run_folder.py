@@ -12,6 +12,8 @@ stopped.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -193,11 +195,19 @@ class RunFolder:
 
 
 def check_path(path: Path) -> None:
-    """Raise InputError for what can be no folder: a file, a name that no file system takes."""
+    """Say before any work is done that no folder can be there.
+
+    Raises:
+        InputError: a file is there, or on the way; a name that no file system takes.
+        EnvironmentFailure: it cannot be made where it is wanted.
+    """
     try:
-        wrong = path.exists() and not path.is_dir()
+        there = next(each for each in (path, *path.absolute().parents) if each.exists())
+        wrong = not there.is_dir()
     except (OSError, ValueError) as error:  # too long, a NUL character, a loop of links
         reason = getattr(error, "strerror", None) or "it has a NUL character"
         raise InputError(f"--out cannot be used ({reason}); choose another --out") from error
     if wrong:
-        raise InputError(f"{path} is not a folder; choose another --out")
+        raise InputError(f"{there} is not a folder; choose another --out")
+    if there != path and not os.access(there, os.W_OK | os.X_OK):
+        raise from_os_error(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), f"make {path}")

@@ -17,6 +17,7 @@ change nothing.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 from collections.abc import Iterator
@@ -330,9 +331,12 @@ def _interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes")
 
 
-def _undisturbed(z: torch.Tensor) -> torch.autocast:
-    """Without the caller's autocast."""
-    return torch.autocast(z.device.type, enabled=False)
+@contextlib.contextmanager
+def _undisturbed(z: torch.Tensor) -> Iterator[None]:
+    """Without the caller's autocast, on the device of z: Triton launches on the current one."""
+    current = torch.cuda.device(z.device) if z.device.type == "cuda" else contextlib.nullcontext()
+    with torch.autocast(z.device.type, enabled=False), current:
+        yield
 
 
 def _windows(problem: Problem, device: torch.device) -> _Windows:

@@ -63,12 +63,17 @@ def load(
         return _diffusers(place, scheduler if scheduler is not None else config, weights)
     if scheduler is not None:
         raise InputError(f"scheduler= is for a folder of diffusers, which {_shown(path)} is not; leave it out")
+    if place.suffix == ".onnx" and place.is_file():
+        from smalti.networks.onnx_file import read_onnx
+
+        module, convention, sides, number, table, about = read_onnx(place, config)
+        return Loaded(module, convention, sides, number, table, place.stem, None, about)
     checkpoint, name = read_checkpoint(path, config, weights)
     architecture = checkpoint.config
-    module = build(architecture, checkpoint.state).requires_grad_(False)
+    built = build(architecture, checkpoint.state).requires_grad_(False)
     shape = (architecture["channels"], architecture["resolution"], architecture["resolution"])
     classes = architecture.get("num_classes") or None
-    return Loaded(module, "edm", shape, classes, None, name, architecture, checkpoint.about)
+    return Loaded(built, "edm", shape, classes, None, name, architecture, checkpoint.about)
 
 
 def read_checkpoint(

@@ -98,7 +98,8 @@ class Network(Denoiser):
         Args:
             path: a .safetensors of smalti, an EDM pickle (.pkl), a file of `torch.save`, a folder of a diffusers `UNet2DModel`, or
                 the name of a network that comes with smalti (`smalti.networks.shipped()` lists them).
-            config: the architecture of a file that holds a bare state dict (torch.save, safetensors).
+            config: the architecture of a file that holds a bare state dict (torch.save, safetensors); what an ONNX file means
+                (`smalti.networks.onnx_file`, the extra smalti[onnx]).
             scheduler: for a diffusers folder without a scheduler its scheduler's configuration (`config` is taken for it too).
             weights: where a checkpoint has both, "averaged" weights (a warning says so) or "raw" ones.
 

@@ -8,12 +8,14 @@ to fine instead, with a denoiser for each scale; `coarse_to_fine_steps` yields t
 
 from smalti.sampling.coarse_to_fine import ScaleStep, coarse_to_fine_steps
 from smalti.sampling.generation import GenerateResult, generate
+from smalti.sampling.like import LikeResult, generate_like
 from smalti.sampling.sampler import Neighbours, SampleResult, Step, initial_noise, sample, sampling_sigmas, trajectory
 from smalti.sampling.solvers import SOLVERS, Solver, euler, find_solver, heun
 
 __all__ = [
     "SOLVERS",
     "GenerateResult",
+    "LikeResult",
     "Neighbours",
     "SampleResult",
     "ScaleStep",
@@ -23,6 +25,7 @@ __all__ = [
     "euler",
     "find_solver",
     "generate",
+    "generate_like",
     "heun",
     "initial_noise",
     "sample",

@@ -99,7 +99,9 @@ def coarse_to_fine_steps(
     labels: torch.Tensor | None = None,
     shapes: Sequence[tuple[int, int, int]] | None = None,
     coarsest: torch.Tensor | None = None,
-    adjust: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    adjust: Callable[[int, torch.Tensor], torch.Tensor] | None = None,
+    draw: Callable[[tuple[int, int, int], tuple[int, int]], torch.Tensor] | None = None,
+    wrap: bool = False,
 ) -> Iterator[ScaleStep]:
     """Run the sampler; yields every step of every scale, the finished image of each among them.
 
@@ -113,7 +115,10 @@ def coarse_to_fine_steps(
         shapes: (C, h, w) of each scale; the denoisers' `shape` by default.
         coarsest: (B, C, h, w) an image that the first scale takes its low frequencies from, as if it were finished before;
             its size at most that of the first scale, or None.
-        adjust: applied to every D after the blend, and to every finished image (pixels that must stay, symmetries).
+        adjust: called with the scale and every D after the blend, the last included (pixels that must stay, symmetries).
+        draw: unit noise (len(indices), C, h, w) float64 of a shape and a draw (scale, step), step 0 the first state; by
+            default that of `smalti.core.noise.standard_normal`.
+        wrap: whether images wrap around, for up.
 
     Yields:
         steps + 1 `ScaleStep`s a scale.
@@ -134,21 +139,25 @@ def coarse_to_fine_steps(
         if small[0] != large[0] or small[1] > large[1] or small[2] > large[2]:
             raise InputError(f"a scale of {small} cannot be followed by one of {large}; order them coarse to fine")
     coarser = coarsest
+
+    def noise_of(shape: tuple[int, int, int], number: tuple[int, int]) -> torch.Tensor:
+        return standard_normal(seed, indices, shape, number) if draw is None else draw(shape, number)
+
     for scale, (denoiser, shape, levels) in enumerate(zip(denoisers, sizes, ladders, strict=True)):
-        x = standard_normal(seed, indices, shape, (scale, 0))
+        x = noise_of(shape, (scale, 0))
         for step, a in enumerate(levels):
             s = 1 - a
             raw = _ask(denoiser, x, a, labels, f"at scale {scale} ({shape[1]} x {shape[2]}), step {step}")
             last = step == len(levels) - 1
-            denoised = raw if coarser is None or last else replace_low(raw, coarser.to(raw))
-            denoised = denoised if adjust is None else adjust(denoised)
+            denoised = raw if coarser is None or last else replace_low(raw, coarser.to(raw), wrap)
+            denoised = denoised if adjust is None else adjust(scale, denoised)
             yield ScaleStep(scale, step, s / a if a else math.inf, x, denoised)
             if last:
                 x = denoised
                 break
             noise = (x - a * raw) / s
             if eta:
-                fresh = standard_normal(seed, indices, shape, (scale, step + 1))
+                fresh = noise_of(shape, (scale, step + 1))
                 noise = math.sqrt(1 - eta**2) * noise + eta * fresh
             a = levels[step + 1]
             x = a * denoised + (1 - a) * noise

@@ -195,4 +195,4 @@ def _averaged(source: Source, size: tuple[int, int]) -> Source:
         part = torch.from_numpy(np.array(source.images[start : start + BLOCK])).double()
         small = area_down(part, size)
         images[start : start + BLOCK] = (small.round() if whole else small).numpy()
-    return Source(images, source.labels, source.hflip, class_names=source.class_names, name=source.name)
+    return Source(images, source.labels, source.hflip, class_names=source.class_names, name=source.name, layout="nchw")

@@ -38,7 +38,7 @@ class Row(NamedTuple):
     name: str
     covers: Callable[[Problem], bool]
     prepare: Prepare
-    derivatives: Callable[[Problem, torch.Tensor, torch.Tensor, Selection], BoxProgram] | None = None
+    derivatives: Callable[[Problem, torch.Tensor, torch.Tensor, Selection], BoxProgram | WholeProgram] | None = None
     shares: Callable[[Problem, torch.Tensor, torch.Tensor, Selection], BoxProgram] | None = None
 
 
@@ -102,7 +102,7 @@ def _masks(problem: Problem) -> bool:
 
 TABLE = (
     Row("pixels from centred boxes, at every place", _pixels_at_every_place, ShiftProgram),
-    Row("whole images", _whole_images, WholeProgram, shares=BoxProgram),
+    Row("whole images", _whole_images, WholeProgram, WholeProgram, BoxProgram),
     Row("pixels from boxes centred on them", _pixels, PixelProgram, BoxProgram, BoxProgram),
     Row("boxes", _boxes, BoxProgram, BoxProgram, BoxProgram),
     Row("entries from hard masks", lambda problem: _masks(problem) and has_tree(problem), TreeProgram),

@@ -138,6 +138,45 @@ class WholeProgram(Program):
         total = sum(in_order(work, len(chunks)), np.zeros(self.points.shape))
         return self.fold(total.reshape(len(total), *self.problem.shape)) / self.unit
 
+    def covariance_product(self, direction: np.ndarray, transpose: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Cov(x, x) direction, (B, C, H, W), and w^i <direction, x^i - E> of each selected image, (B, n): float64, working scale.
+
+        Query and response are the image, so `transpose` makes no difference. Leaves out nothing.
+        """
+        self.bits = -LOWEST
+        found = self.relative_normalisers()
+        highest, mass = (np.tile(v, (self.flips, 1)) for v in (found.highest, found.mass))
+        weights = np.exp2(np.maximum(self.logits() - highest, 2 * LOWEST)) / mass
+        weights[self.logits() - highest < LOWEST] = 0
+        needed = np.flatnonzero((weights > 0).any(0))
+        along = self.with_flips(direction).reshape(len(self.z), -1)
+        chunks = chunks_of(needed)
+        products = np.zeros_like(weights)
+
+        def inner(number: int) -> None:
+            indices = self.selection.indices[chunks[number]]
+            both = np.zeros((len(along) + 1, len(indices)))  # sum v (v - a) for each direction a, and sum v^2
+            points = np.concatenate([along, np.zeros((1, along.shape[1]))])
+            relative = np.ones(len(points), np.uint8)
+            kernels.full_distances(self.flat, self.offset, indices, points, relative, both)
+            products[:, chunks[number]] = both[-1] - both[:-1]
+
+        for _ in in_order(inner, len(chunks)):
+            pass
+        means = (weights * products).sum(1).reshape(self.flips, self.batch).sum(0)
+        weights *= products - np.tile(means, self.flips)[:, None]
+
+        def outer(number: int) -> np.ndarray:
+            indices, signed = self.selection.indices[chunks[number]], weights[:, chunks[number]]
+            total = np.zeros((2, *self.points.shape))
+            for sign, part in ((1, total[0]), (-1, total[1])):  # the kernel takes weights > 0
+                kernels.full_numerator(self.flat, self.offset, indices, np.maximum(sign * signed, 0), part)
+            return total[0] - total[1]
+
+        total = sum(in_order(outer, len(chunks)), np.zeros(self.points.shape))
+        moved = weights.reshape(self.flips, self.batch, -1).sum(0) / self.unit
+        return self.fold(total.reshape(len(total), *self.problem.shape)) / self.unit**2, moved
+
 
 def _tiles(dimension: int) -> np.ndarray:
     """(T, 2) pieces of 0 .. dimension, of at most TILE entries; in order, for memory is read ahead (another order takes twice as long)."""

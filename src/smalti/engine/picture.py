@@ -1,0 +1,312 @@
+"""Patches of pictures at every place: posterior means of crops of a z that may be of any size.
+
+For every p x p crop k of z (B, C, h, w), at all places inside it, or all around where z wraps:
+
+    l_k^i  = -1/(2 sigma^2) |z_k - x^i|^2           over all p x p patches x^i at all places of all pictures
+    w_k^i  = exp(l_k^i) / sum_i exp(l_k^i)
+    E_k    = sum_i w_k^i x^i                        the mean patch
+    D      = sum_k R E_k / sum_k R                  each put back in its place, weighted within the crop: R(y, x) = r(y) r(x)
+
+This is a collection of filtered posterior means with `Crops(p)` as queries and `EveryPlace` as match, in which z and the pictures need
+not have the same size. `reference_composite` is the specification, in float64 on patches written out; `PictureProgram` computes the
+same in two phases on box sums (`smalti.engine.compiled.picture_kernels`). At equal sizes and with r = 1 it is the collection itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from smalti.engine.threads import in_order
+
+__all__ = ["PictureProgram", "Places", "admitted", "gaussian_response", "mean_patch", "put_back", "reference_composite"]
+
+LOG2E = 1 / math.log(2)
+LOWEST = -1e30
+DOUBLE = (
+    1700.0  # a logit (natural): from here on float32 sums, off by 2^-23 of them at most, could move an output by 1e-4
+)
+CHUNKS = 32  # parts of the shifts of the rows
+BLOCK = 2048  # crops of z whose means the reference has in memory at a time
+OUTSIDE = 1e4  # what pixels outside a mask are: no window is near a patch that has one
+
+
+def gaussian_response(side: int, width: float) -> torch.Tensor:
+    """r: a Gaussian about the middle of a crop, (side,) float64, its largest value 1.
+
+    Args:
+        side: p.
+        width: standard deviation as a share of half the side, > 0; infinity gives 1 everywhere.
+    """
+    if math.isinf(width):
+        return torch.ones(side, dtype=torch.float64)
+    offset = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
+    return torch.exp(-(offset**2) / (2 * (width * side / 2) ** 2))
+
+
+def canvas(z: torch.Tensor, side: int, wrap: bool) -> torch.Tensor:
+    """(..., h, w), continued around by p - 1 rows and columns where it wraps: its crops inside are all crops."""
+    if not wrap:
+        return z
+    rows = torch.arange(z.shape[-2] + side - 1) % z.shape[-2]
+    columns = torch.arange(z.shape[-1] + side - 1) % z.shape[-1]
+    return z[..., rows[:, None], columns[None]]
+
+
+def folded(values: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """The adjoint of `canvas`: sums on the canvas, added up where they belong."""
+    for axis, length in ((-2, size[0]), (-1, size[1])):
+        index = torch.arange(values.shape[axis]) % length
+        shape = list(values.shape)
+        shape[axis] = length
+        values = torch.zeros(shape, dtype=values.dtype).index_add_(axis, index, values)
+    return values
+
+
+def coverage(size: tuple[int, int], response: torch.Tensor, wrap: bool) -> torch.Tensor:
+    """sum_k R, (h, w) float64."""
+    side = len(response)
+    factors = []
+    for length in size:
+        windows = torch.ones(1, 1, length if wrap else length - side + 1, dtype=torch.float64)
+        spread = functional.conv_transpose1d(windows, response[None, None])
+        factors.append(folded(spread, (1, length))[0, 0])
+    return torch.outer(factors[0], factors[1])
+
+
+def admitted(mask: torch.Tensor, side: int) -> torch.Tensor:
+    """Which patches lie wholly in a mask (H, W): (H - p + 1, W - p + 1) bool."""
+    inside = functional.avg_pool2d((~mask).double()[None, None], side, 1)[0, 0]
+    return inside == 0
+
+
+def mean_patch(pictures: Sequence[torch.Tensor], masks: Sequence[torch.Tensor], side: int) -> torch.Tensor:
+    """The mean of all patches that lie wholly in the masks: (C, p, p) float64."""
+    total, count = torch.zeros(pictures[0].shape[0], side, side, dtype=torch.float64), 0
+    for picture, mask in zip(pictures, masks, strict=True):
+        inside = admitted(mask, side)
+        count += int(inside.sum())
+        for y in range(side):
+            for x in range(side):
+                part = picture.double()[:, y : y + inside.shape[0], x : x + inside.shape[1]]
+                total[:, y, x] += (part * inside).sum((1, 2))
+    return total / count
+
+
+def put_back(patch: torch.Tensor, size: tuple[int, int], response: torch.Tensor, wrap: bool) -> torch.Tensor:
+    """The composite in which every crop has the same mean patch (C, p, p): (C, h, w) float64."""
+    side = len(response)
+    rows, columns = (length if wrap else length - side + 1 for length in size)
+    window = torch.outer(response, response).double()
+    windows = torch.ones(1, 1, rows, columns, dtype=torch.float64)
+    numerator = functional.conv_transpose2d(windows, (patch * window)[None])[0]
+    return folded(numerator, size) / coverage(size, response.double(), wrap)
+
+
+def reference_composite(
+    pictures: Sequence[torch.Tensor],
+    z: torch.Tensor,
+    sigma: float,
+    response: torch.Tensor,
+    wrap: bool = False,
+    masks: Sequence[torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """D by its definition, in float64.
+
+    Args:
+        pictures: each (C, H, W), H, W >= p.
+        z: (B, C, h, w), h, w >= p.
+        sigma: > 0.
+        response: r, (p,).
+        wrap: whether z wraps around.
+        masks: each (H, W) bool, for each picture; patches that are not wholly in them are left out.
+
+    Returns:
+        (B, C, h, w) float64.
+    """
+    side, size = len(response), (z.shape[-2], z.shape[-1])
+    on_canvas = canvas(z.double(), side, wrap)
+    queries = functional.unfold(on_canvas, side).transpose(1, 2)  # (B, K, C p p)
+    patches = torch.cat([functional.unfold(picture.double()[None], side)[0].T for picture in pictures])
+    if masks is not None:
+        patches = patches[torch.cat([admitted(mask, side).flatten() for mask in masks])]
+    means = []
+    for rows in queries.flatten(0, 1).split(BLOCK):
+        squares = torch.stack([(patches - row).square().sum(1) for row in rows])
+        means.append(torch.softmax(-squares / (2 * sigma**2), 1) @ patches)
+    window = torch.outer(response, response).double().flatten().repeat(z.shape[1])
+    weighted = (torch.cat(means) * window).reshape(queries.shape).transpose(1, 2)
+    numerator = functional.fold(weighted, on_canvas.shape[-2:], side)
+    return folded(numerator, size) / coverage(size, response.double(), wrap)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the pixels of one z came from: of all places that its windows look at, the one that weighs most.
+
+    Attributes:
+        picture: (h, w) int64, number of the picture.
+        row, column: (h, w) int64, the pixel of that picture.
+        share: (h, w) float64, its weight among all, 0 to 1.
+    """
+
+    picture: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
+    share: np.ndarray
+
+
+class PictureProgram:
+    """Both phases on box sums, on threads; the same bits whatever their number.
+
+    Args:
+        pictures: each (C, H, W) floating.
+        response: r, (p,).
+        wrap: whether z wraps around.
+        gap: bits below the best logit of a window at which an element is left out (`smalti.engine.pruning`).
+        masks: each (H, W) bool, for each picture; patches that are not wholly in them are left out. Distances to them are 1e8 or
+            more, so that sigma must be well below 1e3 where there are any.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[torch.Tensor],
+        response: torch.Tensor,
+        wrap: bool,
+        gap: float,
+        masks: Sequence[torch.Tensor] | None = None,
+    ) -> None:
+        if masks is not None:
+            pictures = [
+                picture.double().masked_fill(~mask, OUTSIDE) for picture, mask in zip(pictures, masks, strict=True)
+            ]
+        self.pictures = {
+            kind: [np.ascontiguousarray(picture.numpy().astype(kind)) for picture in pictures]
+            for kind in (np.float32, np.float64)
+        }
+        self.response, self.wrap, self.gap = response.double(), wrap, gap
+        self.side = len(response)
+
+    def composite(self, z: torch.Tensor, sigma: float) -> torch.Tensor:
+        """D of (C, h, w): (C, h, w) float64."""
+        return self._run(z, sigma, False)[0]
+
+    def places(self, z: torch.Tensor, sigma: float) -> Places:
+        """Where the pixels of D(z) come from, for z (C, h, w)."""
+        places = self._run(z, sigma, True)[1]
+        assert places is not None
+        return places
+
+    def _run(self, z: torch.Tensor, sigma: float, ask: bool) -> tuple[torch.Tensor, Places | None]:
+        size = (z.shape[-2], z.shape[-1])
+        on_canvas = canvas(z.double(), self.side, self.wrap).numpy()
+        scale = LOG2E / (2 * sigma**2)
+        kind: type = np.float32
+        highest, mass = self._normalisers(on_canvas.astype(kind), scale)
+        if -highest.min() / LOG2E > DOUBLE:
+            kind = np.float64
+            highest, mass = self._normalisers(on_canvas, scale)
+        numerator, heaviest = self._numerator(on_canvas.astype(kind), scale, highest.astype(kind), mass, ask)
+        covered = coverage(size, self.response, self.wrap)
+        composite = folded(torch.from_numpy(numerator), size) / covered
+        return composite, None if heaviest is None else _places(heaviest, size, covered)
+
+    def _parts(self, z: np.ndarray) -> list[tuple[int, np.ndarray]]:
+        """(picture, shifts of the rows) of every chunk; neighbours in one chunk differ, so that chunks cost alike."""
+        parts = []
+        for number, picture in enumerate(self.pictures[np.float32]):
+            shifts = np.arange(self.side - z.shape[1], picture.shape[1] - self.side + 1)
+            chunks = min(CHUNKS, len(shifts))
+            parts += [(number, shifts[part::chunks]) for part in range(chunks)]
+        return parts
+
+    def _normalisers(self, z: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+        from smalti.engine.compiled.picture_kernels import picture_normalisers
+
+        parts, pictures = self._parts(z), self.pictures[z.dtype.type]
+        windows = (z.shape[1] - self.side + 1, z.shape[2] - self.side + 1)
+
+        def work(number: int) -> tuple[np.ndarray, np.ndarray]:
+            picture, shifts = parts[number]
+            highest, mass = np.full(windows, LOWEST), np.zeros(windows)
+            x = pictures[picture]
+            picture_normalisers(
+                x.reshape(-1), x.shape, z.reshape(-1), z.shape, self.side, shifts, scale, self.gap, highest, mass
+            )
+            return highest, mass
+
+        highest, mass = np.full(windows, LOWEST), np.zeros(windows)
+        for part_highest, part_mass in in_order(work, len(parts)):
+            new = np.maximum(highest, part_highest)
+            mass = mass * np.exp2(highest - new) + part_mass * np.exp2(part_highest - new)
+            highest = new
+        return highest, mass
+
+    def _numerator(
+        self, z: np.ndarray, scale: float, highest: np.ndarray, mass: np.ndarray, ask: bool
+    ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray] | None]:
+        from smalti.engine.compiled.picture_kernels import TAPS, picture_numerator
+
+        parts, pictures = self._parts(z), self.pictures[z.dtype.type]
+        response = np.zeros(-(-self.side // TAPS) * TAPS, np.float32)
+        response[: self.side] = self.response.numpy()
+        limits, inverse = highest.reshape(-1), (1 / mass).astype(np.float32).reshape(-1)
+        asked = z.shape[1:] if ask else (0, 0)
+
+        def work(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            picture, shifts = parts[number]
+            sums, weight, place = np.zeros(z.shape), np.zeros(asked, np.float32), np.zeros((2, *asked), np.int64)
+            x = pictures[picture]
+            picture_numerator(
+                x.reshape(-1),
+                x.shape,
+                z.reshape(-1),
+                z.shape,
+                self.side,
+                response,
+                shifts,
+                scale,
+                self.gap,
+                limits,
+                inverse,
+                sums.reshape(-1),
+                weight,
+                place,
+            )
+            return sums, weight, place
+
+        numerator = np.zeros(z.shape)
+        best, where, which = np.zeros(asked, np.float32), np.zeros((2, *asked), np.int64), np.zeros(asked, np.int64)
+        for number, (sums, weight, place) in enumerate(in_order(work, len(parts))):
+            numerator += sums
+            heavier = weight > best
+            best, where = np.where(heavier, weight, best), np.where(heavier, place, where)
+            which = np.where(heavier, parts[number][0], which)
+        return numerator, (best, where, which) if ask else None
+
+
+def _places(
+    heaviest: tuple[np.ndarray, np.ndarray, np.ndarray], size: tuple[int, int], covered: torch.Tensor
+) -> Places:
+    """From the canvas to z: where rows or columns are on it twice, the copy with the larger weight counts."""
+    weight, where, which = heaviest
+    best = np.zeros(size, np.float32)
+    row, column, picture = (np.zeros(size, np.int64) for _ in range(3))
+    for top in range(0, weight.shape[0], size[0]):
+        for left in range(0, weight.shape[1], size[1]):
+            part = (slice(top, top + size[0]), slice(left, left + size[1]))
+            here = (slice(0, weight[part].shape[0]), slice(0, weight[part].shape[1]))
+            heavier = weight[part] > best[here]
+            for target, values in (
+                (best, weight[part]),
+                (row, where[0][part]),
+                (column, where[1][part]),
+                (picture, which[part]),
+            ):
+                target[here] = np.where(heavier, values, target[here])
+    return Places(picture, row, column, best / covered.numpy())

@@ -1,0 +1,291 @@
+"""`generate_like`: images like one picture, with no training: its own patches, at every place, coarse to fine.
+
+The picture is halved until its short side is 1.6 patches or a little more; at every scale the denoiser is `PicturePatches` of that scale's
+picture, z has the size of the image that is made, and `smalti.sampling.coarse_to_fine` runs over the scales. Large structures come from
+the coarse scales, in which a patch covers most of the picture.
+
+    another size   the coarsest scale starts from the picture, resized: its content is arranged anew (retargeting)
+    tile           z wraps around at every scale
+    symmetric      the noise is symmetric and the picture's mirror image is a picture too; then D is symmetric
+    keep           pixels that stay are put into every D, and only patches that lie wholly in them are used (inpainting)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from smalti.core.errors import InputError, did_you_mean, from_os_error
+from smalti.core.noise import check_seed, standard_normal
+from smalti.core.progress import progress as show_progress
+from smalti.core.validation import check_count, check_integer
+from smalti.denoisers.picture_patches import PicturePatches
+from smalti.engine.picture import Places
+from smalti.sampling.coarse_to_fine import check_eta, coarse_to_fine_steps, linear_levels
+from smalti.sampling.generation import GenerateResult
+from smalti.sampling.resampling import area_down
+
+__all__ = ["LikeResult", "generate_like", "picture_pyramid", "read_picture", "turned"]
+
+PATCHES = 1.6  # patches in the short side of the coarsest picture, at least
+MOST = 1 << 20  # pixels of a picture or an image; the work grows with their product
+AXES = {"horizontal": -1, "vertical": -2}
+
+Picture = str | os.PathLike[str] | np.ndarray | torch.Tensor
+
+
+@dataclass(frozen=True, repr=False)
+class LikeResult(GenerateResult):
+    """As `GenerateResult`, and where the pixels came from.
+
+    Attributes:
+        places: for each image a `Places`: for every pixel the picture, row and column that weigh most at the last level, and
+            their share; None where it was not asked for. Rows and columns are the
+            picture's, and `picture` is 1 where its mirror image was used (for symmetric images).
+    """
+
+    places: tuple[Places, ...] | None = None
+
+
+def generate_like(
+    image: Picture,
+    size: tuple[int, int] | None = None,
+    n: int = 1,
+    seed: int = 0,
+    patch_size: int = 15,
+    steps: int = 10,
+    eta: float = 0.0,
+    tile: bool = False,
+    symmetric: str | None = None,
+    keep: Picture | None = None,
+    *,
+    first: int = 0,
+    sources: bool = False,
+    progress: bool | Callable[[int], None] | None = None,
+) -> LikeResult:
+    """New images like one picture. Image j depends on (seed, j) and the settings alone.
+
+    Args:
+        image: a file, or (C, H, W): uint8, or floats in [-1, 1]. Palettes become colours, transparency lies on white.
+        size: (h, w) of the images; the picture's by default. With another, the picture is retargeted.
+        n: number of images.
+        seed: 0 to 2^64 - 1.
+        patch_size: p, at least 2; p <= H, W.
+        steps: steps at each scale, at least 2.
+        eta: share of fresh noise in each step, 0 to 1.
+        tile: images continue at the opposite side.
+        symmetric: "horizontal" (left and right mirror each other), "vertical", or None.
+        keep: (H, W) of the picture's size, or a grey file of it: where it is not 0 (files: 128 or more) pixels stay.
+        first: number of the first image: images first .. first + n - 1.
+        sources: also say where the pixels came from; costs another evaluation at the last level.
+        progress: True or False; None shows it where stderr is a terminal; a function is called with the number of steps done
+            (n * scales * steps in all).
+
+    Returns:
+        LikeResult; `scales` are the finished images of every scale.
+
+    Raises:
+        InputError: a picture that cannot be read, is smaller than the patch or has more than a million pixels; a mask of another
+            size, that keeps no whole patch, or with `size`; options out of range.
+    """
+    picture = read_picture(image)
+    check_count("n", n)
+    if check_integer("first", first) < 0:
+        raise InputError(f"first must not be negative, not {first}")
+    check_seed(check_integer("seed", seed))
+    linear_levels(steps)
+    check_eta(eta)
+    if check_count("the patch size", patch_size) < 2:
+        raise InputError("the patch size must be at least 2")
+    height, width = picture.shape[1:]
+    target = (height, width) if size is None else _size(size)
+    _check_sizes((height, width), target, patch_size)
+    if symmetric is not None and symmetric not in AXES:
+        raise InputError(f"symmetric is horizontal or vertical, not {symmetric!r}{did_you_mean(str(symmetric), AXES)}")
+    mask = None if keep is None else _mask(keep, (height, width), target)
+
+    pictures = picture_pyramid(picture, patch_size)
+    count = len(pictures)
+    sizes = [tuple(max(patch_size, -(-side // 2 ** (count - 1 - k))) for side in target) for k in range(count)]
+    masks = None if mask is None else [area_down(mask.double(), (p.shape[1], p.shape[2])) for p in pictures]
+    denoisers = []
+    for k, (scaled, at) in enumerate(zip(pictures, sizes, strict=True)):
+        whole = None if masks is None else masks[k] == 1
+        views, inside = _views(scaled, whole, symmetric)
+        denoisers.append(PicturePatches(views, patch_size, at, wrap=tile, masks=inside))  # type: ignore[arg-type]
+
+    coarsest = None
+    if target != (height, width):
+        small = pictures[0][None]
+        coarsest = functional.interpolate(small, sizes[0], mode="bilinear", align_corners=False, antialias=True)
+    axis = None if symmetric is None else AXES[symmetric]
+
+    def draw(j: int) -> Callable[[tuple[int, int, int], tuple[int, int]], torch.Tensor]:
+        def drawn(shape: tuple[int, int, int], number: tuple[int, int]) -> torch.Tensor:
+            noise = standard_normal(seed, [j], shape, number)
+            return noise if axis is None else _symmetric_noise(noise, axis)
+
+        return drawn
+
+    def adjust(scale: int, denoised: torch.Tensor) -> torch.Tensor:
+        if axis is not None:
+            denoised = (denoised + denoised.flip(axis)) / 2  # it is symmetric but for rounding
+        if masks is not None:
+            stays = masks[scale]
+            denoised = torch.where(stays == 1, pictures[scale], stays * pictures[scale] + (1 - stays) * denoised)
+        return denoised
+
+    report = progress if callable(progress) else None
+    finished: list[list[torch.Tensor]] = []
+    places: list[Places] = []
+    with show_progress("generating", n * count * steps, False if report else progress) as shown:  # type: ignore[arg-type]
+        for j in range(first, first + n):
+            run = coarse_to_fine_steps(
+                denoisers,
+                [j],
+                seed,
+                steps=steps,
+                eta=eta,
+                coarsest=coarsest,
+                adjust=adjust,
+                draw=draw(j),
+                wrap=tile,
+            )
+            images, last = [], None
+            for step in run:
+                if step.finished:
+                    images.append(step.x.float())
+                    continue
+                last = step
+                (report or shown)(1)
+            if sources and last is not None:
+                a = linear_levels(steps)[-1]
+                found = denoisers[-1].places(last.x[0] / a, (1 - a) / a)
+                places.append(found if axis is None else _unmirrored(found, axis, (height, width)))
+            finished.append(images)
+    scales = tuple(torch.cat(parts) for parts in zip(*finished, strict=True))
+    return LikeResult(scales[-1], scales, tuple(places) if sources else None)
+
+
+def read_picture(image: Picture) -> torch.Tensor:
+    """A file, a uint8 or a floating (C, H, W) array as (C, H, W) float64 in the working scale.
+
+    Raises:
+        InputError: it cannot be read; another shape or dtype; more than a million pixels.
+        EnvironmentFailure: the file cannot be opened.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        image = _decoded(image)
+    values = image.detach().cpu() if isinstance(image, torch.Tensor) else torch.from_numpy(np.array(image))
+    if values.ndim != 3 or values.shape[0] not in (1, 3) or not values.numel():
+        raise InputError(f"a picture is grey or RGB, (1 or 3, H, W), not {tuple(values.shape)}")
+    if values.shape[1] * values.shape[2] > MOST:
+        raise InputError(
+            f"a picture of {values.shape[1]} x {values.shape[2]} has more than {MOST:,} pixels, and the work grows with their "
+            "square; make it smaller, 512 x 512 say"
+        )
+    if values.dtype == torch.uint8:
+        return values.double() / 127.5 - 1
+    if not values.dtype.is_floating_point or not bool(torch.isfinite(values).all()):
+        raise InputError(f"a picture is uint8, or finite floats in [-1, 1], not {values.dtype} or with NaN")
+    return values.double()
+
+
+def picture_pyramid(picture: torch.Tensor, patch_size: int) -> list[torch.Tensor]:
+    """The picture (C, H, W) and its halves, coarse to fine, down to a short side of 1.6 patches or more."""
+    pictures = [picture]
+    height, width = picture.shape[1:]
+    while True:
+        half = (-(-height // 2 ** len(pictures)), -(-width // 2 ** len(pictures)))
+        if min(half) < PATCHES * patch_size:
+            return pictures
+        pictures.insert(0, area_down(picture, half))
+
+
+def turned(picture: torch.Tensor, flips: bool = True, quarters: bool = True) -> list[torch.Tensor]:
+    """A picture (C, H, W) and what becomes of it by flips left to right and quarter turns: 1, 2, 4 or 8 pictures."""
+    views = [picture, picture.flip(-1)] if flips else [picture]
+    return [view.rot90(turns, (-2, -1)) for view in views for turns in (range(4) if quarters else (0,))]
+
+
+def _views(
+    picture: torch.Tensor, whole: torch.Tensor | None, symmetric: str | None
+) -> tuple[list[torch.Tensor], list[torch.Tensor] | None]:
+    """The pictures of a scale, with the mirror image where images are symmetric, and their masks."""
+    if symmetric is None:
+        return [picture], None if whole is None else [whole]
+    axis = AXES[symmetric]
+    return [picture, picture.flip(axis)], None if whole is None else [whole, whole.flip(axis)]
+
+
+def _unmirrored(places: Places, axis: int, size: tuple[int, int]) -> Places:
+    """Places of the mirror image (picture 1) as those of the picture itself; `picture` still says which it was."""
+    mirrored = places.picture == 1
+    row = np.where(mirrored, size[0] - 1 - places.row, places.row) if axis == -2 else places.row
+    column = np.where(mirrored, size[1] - 1 - places.column, places.column) if axis == -1 else places.column
+    return Places(places.picture, row, column, places.share)
+
+
+def _symmetric_noise(noise: torch.Tensor, axis: int) -> torch.Tensor:
+    """Unit noise whose second half mirrors the first."""
+    length = noise.shape[axis]
+    mirrored = torch.arange(length)
+    mirrored = torch.minimum(mirrored, length - 1 - mirrored)
+    return noise.index_select(axis, mirrored)
+
+
+def _decoded(path: str | os.PathLike[str]) -> np.ndarray:
+    """The pixels of a file by the rule of sources, (C, H, W) uint8."""
+    from smalti.source.decoding import decode, pixel_count
+
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise from_os_error(error, f"read {path}") from error
+    claimed = pixel_count(data)
+    if claimed > MOST:
+        raise InputError(
+            f"{path} has {claimed / 1e6:.1f} million pixels, and the work grows with their square; make it smaller, 512 x 512 say"
+        )
+    try:
+        return decode(data)
+    except Exception as error:  # whatever Pillow raises on a damaged file
+        raise InputError(f"{path} is not an image that can be read ({' '.join(str(error).split())[:100]})") from error
+
+
+def _size(size: Any) -> tuple[int, int]:
+    sides: Sequence[Any] = size if isinstance(size, (tuple, list)) else ()
+    if len(sides) != 2:
+        raise InputError(f"size is (height, width), not {size!r}")
+    return check_count("the height", sides[0]), check_count("the width", sides[1])
+
+
+def _check_sizes(picture: tuple[int, int], target: tuple[int, int], side: int) -> None:
+    for what, sides in (("the picture", picture), ("the image", target)):
+        if min(sides) < side:
+            raise InputError(
+                f"{what} of {sides[0]} x {sides[1]} is smaller than a {side} x {side} patch; use a smaller patch size"
+            )
+    if target[0] * target[1] > MOST:
+        raise InputError(f"an image of {target[0]} x {target[1]} has more than {MOST:,} pixels; choose a smaller size")
+
+
+def _mask(keep: Picture, picture: tuple[int, int], target: tuple[int, int]) -> torch.Tensor:
+    """(H, W) bool."""
+    if target != picture:
+        raise InputError("keep and size contradict each other: pixels can stay only where the size does; leave one out")
+    if isinstance(keep, (str, os.PathLike)):
+        values = torch.from_numpy(_decoded(keep)).amax(0) >= 128
+    else:
+        values = (keep.detach().cpu() if isinstance(keep, torch.Tensor) else torch.as_tensor(np.asarray(keep))) != 0
+        values = values[0] if values.ndim == 3 and len(values) == 1 else values
+    if tuple(values.shape) != picture:
+        raise InputError(f"the mask has shape {tuple(values.shape)}; the picture is {picture[0]} x {picture[1]}")
+    return values
