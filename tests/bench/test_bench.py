@@ -10,9 +10,10 @@ import torch
 import smalti.bench
 from helpers import random_source
 from smalti import InputError
-from smalti.bench import Measurement, Results, check_only, markdown, probes, scaling
+from smalti.bench import Measurement, Results, check_only, markdown, scaling
 from smalti.bench.floor import admitted, multiply_add_rate, operations, read_rate
 from smalti.bench.results import best
+from smalti.bench.rows import processes
 from smalti.bench.runner import KINDS
 from smalti.bench.setup import Setup, synthetic
 from smalti.denoisers import EquivariantLocalScore
@@ -39,7 +40,7 @@ def few_directions(monkeypatch):
 
 
 def test_a_quick_run(tmp_path, capsys, monkeypatch, few_directions):
-    monkeypatch.setattr(probes, "_run", lambda *arguments, **options: "1.5")
+    monkeypatch.setattr(processes, "_run", lambda *arguments, **options: "1.5")
     only = ("pspc", "optimal", "ls", "processes")
     results = smalti.bench.run(synthetic(120), tmp_path, quick=True, only=only)
     out, err = capsys.readouterr()
@@ -139,5 +140,5 @@ def test_a_missed_target_is_said():
 
 def test_a_failing_measurement_is_one_line():
     with pytest.raises(smalti.EnvironmentFailure, match="boom") as error:
-        probes._run("raise SystemExit('boom')")
+        processes._run("raise SystemExit('boom')")
     assert "\n" not in str(error.value)
