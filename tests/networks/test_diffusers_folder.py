@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
-import pickle
 import pathlib
+import pickle
 import re
 import sys
 
