@@ -191,3 +191,18 @@ def test_single_items_and_iteration() -> None:
     assert len(list(source.subset(slice(0, 3)))) == 3
     with pytest.raises(InputError, match="out of range"):
         source[1797]
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (b"Rar!\x1a\x07\x01\x00", "a RAR archive; unpack it"),
+        (b"7z\xbc\xaf'\x1c", "a 7z archive; unpack it"),
+        (b"\x1f\x8b\x08\x00", "packed with gzip; unpack it, or name it .tar.gz"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file; read it with h5py"),
+    ],
+)
+def test_files_that_no_reader_takes_are_told_what_they_are(tmp_path: Path, head: bytes, said: str) -> None:
+    (tmp_path / "x.data").write_bytes(head + bytes(100))
+    with pytest.raises(InputError, match=said):
+        Source.open(tmp_path / "x.data")

@@ -32,6 +32,19 @@ __all__ = ["FORMATS", "open_stored"]
 # the first that matches reads; tars of published sets come before tars of images, folders with a name before folders of images
 FORMATS: tuple[Format, ...] = (*(MATLAB, STL10, PARQUET, IDX, CIFAR_BINARY, CIFAR, TORCH, NPZ, NPY, TAR, ZIP, FOLDER),)
 NAMES = (DIGITS,)
+# files that people have and that no reader takes, by their first bytes
+_UNPACK = "; unpack it and give the folder of images"
+_UNREAD = {
+    b"Rar!": f"a RAR archive{_UNPACK}",
+    b"7z\xbc\xaf": f"a 7z archive{_UNPACK}",
+    b"\x28\xb5\x2f\xfd": f"packed with zstd{_UNPACK}",
+    b"\x1f\x8b": "packed with gzip; unpack it, or name it .tar.gz if it is a tar",
+    b"\xfd7zXZ": "packed with xz; unpack it, or name it .tar.xz if it is a tar",
+    b"BZh": "packed with bzip2; unpack it, or name it .tar.bz2 if it is a tar",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file; read it with h5py and save its images as .npz under the name images",
+    b"SQLite format 3": "an SQLite database; save its images as files, a folder a class",
+    b"%PDF": "a PDF; save its images as files",
+}
 
 
 def accepted() -> str:
@@ -80,9 +93,14 @@ def open_stored(
                 raise
             raise InputError(f"{_shown(path)} is no path ({error}); check it") from error
     found = [next((f for f in FORMATS if f.matches(path, head)), None) for path, head in zip(paths, heads, strict=True)]
-    for path, reader in zip(paths, found, strict=True):
+    for path, head, reader in zip(paths, heads, found, strict=True):
         if reader is None:
             single = path.name.lower().endswith(EXTENSIONS)
+            known = next(
+                (words for magic, words in _UNREAD.items() if head is not None and head.startswith(magic)), None
+            )
+            if known is not None:
+                raise InputError(f"{_shown(path)} is {known}")
             one = "is a single image; give the folder it is in. Accepted:" if single else "is not a data set:"
             raise InputError(f"{_shown(path)} {one} {accepted()}")
     reader = found[0]
