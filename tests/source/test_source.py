@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from smalti.core.errors import InputError
 from smalti.source import Source, describe
@@ -216,3 +217,15 @@ def test_describe(images: np.ndarray) -> None:
     assert facts["pixel_ranges"]["min"] == pytest.approx(spread.min(), abs=1e-6)
     assert facts["cache"] is None
     assert facts["rule"] is None
+
+
+def test_images_keep_the_names_of_their_files(tmp_path):
+    for name in ("b/2.png", "a/1.png", "a/3.png"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 100).save(tmp_path / "set" / name)
+    for _ in range(2):  # decoded, then from the cache
+        source = Source.open(tmp_path / "set")
+        assert source.files.tolist() == ["a/1.png", "a/3.png", "b/2.png"]
+    assert source.subset([2, 0]).files.tolist() == ["b/2.png", "a/1.png"]
+    assert source.with_hflip(True).files.tolist() == source.files.tolist()
+    assert Source.open("digits").files is None

@@ -1,4 +1,4 @@
-"""Decoded data sets, kept as arrays on disk: <root>/<key>/{images.npy, sums.npy, labels.npy, meta.json}.
+"""Decoded data sets, kept as arrays on disk: <root>/<key>/{images.npy, sums.npy, labels.npy, files.npy, meta.json}.
 
 The root is that of smalti.core.cache; the key is a hash of what the data is, how it is decoded and the code that decodes
 it. An entry is complete or absent: it is written under a temporary name beside and renamed. What cannot be written stays
@@ -48,7 +48,8 @@ _LEFT_OVER = re.compile(r"\.tmp-(\d+)-[0-9a-z-]*")
 class Built:
     """A decoded data set: `images` (N, C, H, W), `labels` (N,) int64 or None, and what goes with them.
 
-    `sums` are the checksums of the images, (N,) uint32, where it is kept; `remarks` are warnings that go with it.
+    `sums` are the checksums of the images, (N,) uint32, where it is kept; `remarks` are warnings that go with it; `files` are the names of
+    the images' files, (N,) text, where each has one.
     """
 
     images: np.ndarray
@@ -57,6 +58,7 @@ class Built:
     skipped: tuple[tuple[str, str], ...]
     sums: np.ndarray | None = None
     remarks: tuple[str, ...] = ()
+    files: np.ndarray | None = None
 
 
 class Store:
@@ -157,7 +159,7 @@ class Store:
                 os.fsync(file.fileno())
         path.rename(self.folder / "images.npy")
         digests = {}
-        for name, array in (("sums", image_sums(built.images)), ("labels", built.labels)):
+        for name, array in (("sums", image_sums(built.images)), ("labels", built.labels), ("files", built.files)):
             if array is not None:
                 np.save(self.folder / f"{name}.npy", array, allow_pickle=False)
                 digests[name] = _digest((self.folder / f"{name}.npy").read_bytes())
@@ -277,7 +279,8 @@ def _load(entry: Path) -> Built | None:
         names = meta["class_names"]
         skipped = tuple((str(file), str(reason)) for file, reason in meta["skipped"])
         names = None if names is None else tuple(map(str, names))
-        return Built(images, arrays.get("labels"), names, skipped, sums, tuple(map(str, meta["remarks"])))
+        remarks = tuple(map(str, meta["remarks"]))
+        return Built(images, arrays.get("labels"), names, skipped, sums, remarks, arrays.get("files"))
     except PermissionError:
         return None
     except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, RecursionError):

@@ -93,6 +93,7 @@ class Stored:
         origin: where it came from.
         sums: checksum of every image as it was when it was cached, (N,) uint32, or None where it is not cached.
         remarks: what is worth a warning.
+        files: the name of every image's file within the data set, (N,) text, or None where they have none.
     """
 
     images: np.ndarray
@@ -103,6 +104,7 @@ class Stored:
     origin: Origin
     sums: np.ndarray | None = None
     remarks: tuple[str, ...] = ()
+    files: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -151,4 +153,14 @@ def cached(
     """
     built, entry, hit = through_cache(identity, {**options, "resolution": request.resolution}, name, build)
     origin = Origin(request.what, kind, rule, None if entry is None else str(entry), hit)
-    return Stored(built.images, built.labels, built.class_names, built.skipped, name, origin, built.sums, built.remarks)
+    return Stored(
+        built.images,
+        built.labels,
+        built.class_names,
+        built.skipped,
+        name,
+        origin,
+        built.sums,
+        built.remarks,
+        built.files,
+    )

@@ -42,10 +42,11 @@ Read = Callable[[], bytes]
 
 @dataclass(frozen=True)
 class Gathered:
-    """Decoded images (n, C, H, W) uint8, the numbers of the files that they came from, and the files that were bad."""
+    """Decoded images (n, C, H, W) uint8, the numbers (n,) and names (n,) of the files that they came from, and the files that were bad."""
 
     images: np.ndarray
     kept: np.ndarray
+    files: np.ndarray
     skipped: tuple[tuple[str, str], ...]
 
 
@@ -133,7 +134,8 @@ def assemble(
         raise InputError(f"{bad[0][0]} cannot be decoded{more}: {bad[0][1]}; {remedy}")
     if images is None:
         raise InputError(f"there are no images in {store.what}")
-    return Gathered(images[: len(kept)], np.array(kept, np.int64), tuple(bad))
+    files = np.array([printable(names[number]) for number in kept])
+    return Gathered(images[: len(kept)], np.array(kept, np.int64), files, tuple(bad))
 
 
 def _refuse_sizes(first: str, first_size: Sequence[int], other: str, other_size: Sequence[int]) -> None:

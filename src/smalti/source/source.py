@@ -45,6 +45,7 @@ class Source:
             path.
         labels: (N,) int64, or None.
         class_names: tuple of names, or None.
+        files: (N,) text, the name of every image's file within the data set, or None where images have none.
         hflip: whether flips count.
         name: short name, or None.
         skipped: (file name, reason) of every file that was left out on opening.
@@ -90,6 +91,7 @@ class Source:
         skipped: tuple[tuple[str, str], ...] = (),
         origin: Origin | None = None,
         sums: np.ndarray | None = None,
+        files: np.ndarray | None = None,
     ) -> Source:
         """Set everything from images and labels that are already checked."""
         if not isinstance(hflip, (bool, np.bool_)):
@@ -101,6 +103,7 @@ class Source:
         self.name = name
         self.skipped = skipped
         self.origin = origin
+        self.files = files
         self._sums = sums
         self._range: tuple[np.ndarray, np.ndarray] | None = None
         self._fingerprint: str | None = None
@@ -195,6 +198,7 @@ class Source:
             stored.skipped,
             stored.origin,
             stored.sums,
+            stored.files,
         )
         if classes is not None:
             source = source.subset(class_indices(source.labels, source.class_names, classes))
@@ -261,14 +265,16 @@ class Source:
             images.flags.writeable = self.images.flags.writeable
         if not len(images):
             raise InputError("a source needs at least one image; the indices choose none")
-        labels, sums = (None if array is None else array[index] for array in (self.labels, self._sums))
+        parts = (self.labels, self._sums, self.files)
+        labels, sums, files = (None if array is None else array[index] for array in parts)
         new = type(self).__new__(type(self))
-        return new._set(images, labels, self.hflip, self.class_names, self.name, self.skipped, self.origin, sums)
+        return new._set(images, labels, self.hflip, self.class_names, self.name, self.skipped, self.origin, sums, files)
 
     def with_hflip(self, hflip: bool) -> Source:
         """The same images, with horizontal flips counted in or not."""
         new = type(self).__new__(type(self))
-        new._set(self.images, self.labels, hflip, self.class_names, self.name, self.skipped, self.origin, self._sums)
+        known = (self.class_names, self.name, self.skipped, self.origin, self._sums, self.files)
+        new._set(self.images, self.labels, hflip, *known)
         new._range, new._fingerprint = self._range, self._fingerprint
         return new
 

@@ -287,9 +287,10 @@ def _shown(found: Explanation) -> set[int]:
 
 def _called(source: Source, number: int) -> str:
     """What to call a training image: its file where it has one, else its number; and its class."""
-    files = getattr(source, "files", None)
-    name = files[number] if files is not None else f"image {number}"
-    if files is None and source.labels is not None and source.class_names is not None:
+    if source.files is not None:
+        return str(source.files[number])
+    name = f"image {number}"
+    if source.labels is not None and source.class_names is not None:
         name += f" ({source.class_names[int(source.labels[number])]})"
     return name
 

@@ -12,6 +12,7 @@ from smalti.cli import options
 from smalti.cli.command import REGULAR, Between, command
 from smalti.cli.options import Images, Method, Run
 from smalti.core.errors import InputError
+from smalti.core.schedule import LEVELS, RHO, SIGMA_MAX, SIGMA_MIN
 from smalti.core.text import counted
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def sample(
         int,
         typer.Option(help="Solver steps; one is a single jump from sigma_max to 0.", rich_help_panel=options.METHOD),
         Between(1, 100_000),
-    ] = 18,
+    ] = LEVELS,
     solver: Annotated[
         options.Solver, typer.Option(help="Second order (heun) or first (euler).", rich_help_panel=options.METHOD)
     ] = options.Solver.HEUN,
@@ -56,15 +57,15 @@ def sample(
     ] = None,
     sigma_min: Annotated[
         float, typer.Option(help="Smallest noise level above 0.", rich_help_panel=options.METHOD), options.SIGMA
-    ] = 0.002,
+    ] = SIGMA_MIN,
     sigma_max: Annotated[
         float, typer.Option(help="Largest noise level.", rich_help_panel=options.METHOD), options.SIGMA
-    ] = 80.0,
+    ] = SIGMA_MAX,
     rho: Annotated[
         float,
         typer.Option(help="How far the levels crowd towards sigma_min.", rich_help_panel=options.METHOD),
         Between(0.1, 1000.0),
-    ] = 7.0,
+    ] = RHO,
     keep_states: Annotated[
         bool, typer.Option("--keep-states", help="Store every state too.", rich_help_panel=options.RUN)
     ] = False,

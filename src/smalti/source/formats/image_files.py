@@ -49,7 +49,7 @@ def _build(tree: Tree, request: Request, store: Store) -> Built:
     gathered = gather(listing.files, contents, store, request.resolution, request.skip_bad, request.show)
     labels = None if listing.labels is None else np.ascontiguousarray(listing.labels[gathered.kept])
     skipped = (*listing.skipped, *gathered.skipped)
-    return Built(gathered.images, labels, listing.class_names, skipped, remarks=listing.remarks)
+    return Built(gathered.images, labels, listing.class_names, skipped, remarks=listing.remarks, files=gathered.files)
 
 
 def _cached(request: Request, kind: str, name: str, identity, build) -> Stored:  # type: ignore[no-untyped-def]

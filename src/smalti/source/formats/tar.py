@@ -66,7 +66,8 @@ def open_image_tar(request: Request) -> Stored:
             threads=False,
         )
         kept = None if labels is None else np.ascontiguousarray(labels[gathered.kept])
-        return Built(gathered.images, kept, names, (*members.skipped, *gathered.skipped), remarks=remarks)
+        skipped = (*members.skipped, *gathered.skipped)
+        return Built(gathered.images, kept, names, skipped, remarks=remarks, files=gathered.files)
 
     named = {str(number): path for number, path in enumerate(request.paths)}
     options = {"skip_bad": request.skip_bad, "split": request.split, "reader": "tar"}
