@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import pathlib
 import pickle
 import re
 import sys
@@ -253,6 +254,9 @@ class TestRead:
             Network.load(tmp_path)
         given = ast.literal_eval(re.search(r"scheduler=(\{.*?\})", str(caught.value))[1])
         assert Network.load(tmp_path, scheduler=given).convention == "epsilon-vp"
+        line, file = re.search(r"the line (\{.*?\}) in the file (\S+),", str(caught.value)).groups()  # type: ignore[union-attr]
+        pathlib.Path(file).write_text(line)  # case 19: what a command can be given
+        assert Network.load(tmp_path).convention == "epsilon-vp"
         assert Network.load(tmp_path, config=given).convention == "epsilon-vp"
         with pytest.raises(InputError, match="give scheduler= alone"):
             Network.load(tmp_path, config=given, scheduler=given)

@@ -97,11 +97,13 @@ def test_others_are_not_warned_of(opened, images) -> None:
         assert opened(images).shape == images.shape[1:]
 
 
-LAYOUTS = {"nhwc": (0, 2, 3, 1), "hwcn": (2, 3, 1, 0)}
+LAYOUTS = {"nhwc": (0, 2, 3, 1), "hwcn": (2, 3, 1, 0), "chwn": (1, 2, 3, 0)}
 PICTURES = {channels: RANDOM.integers(0, 256, (50, channels, 32, 32), dtype=np.uint8) for channels in (1, 2, 3, 4)}
 
 
-@pytest.mark.parametrize(("layout", "channels"), [("nhwc", 1), ("nhwc", 2), ("nhwc", 3), ("nhwc", 4), ("hwcn", 3)])
+@pytest.mark.parametrize(
+    ("layout", "channels"), [("nhwc", 1), ("nhwc", 2), ("nhwc", 3), ("nhwc", 4), ("hwcn", 3), ("chwn", 3), ("chwn", 1)]
+)
 def test_another_layout_is_refused_and_read_when_said(opened, layout: str, channels: int) -> None:
     images = PICTURES[channels]
     other = np.ascontiguousarray(images.transpose(LAYOUTS[layout]))
@@ -125,7 +127,7 @@ def test_grey_images_without_a_channel(opened) -> None:
 def test_a_layout_that_cannot_be(opened) -> None:
     with pytest.raises(InputError, match=r"looks like .N, C, H, W.; leave the layout out"):
         opened(PICTURES[3], layout="nhwc")
-    with pytest.raises(InputError, match="layout must be nchw, nhwc, hwcn, nhw or None, not 'nwhc'"):
+    with pytest.raises(InputError, match="layout must be nchw, nhwc, hwcn, chwn, nhw or None, not 'nwhc'"):
         opened(PICTURES[3], layout="nwhc")
 
 

@@ -214,6 +214,7 @@ def test_tiff_of_twelve_bits() -> None:
         (tiff(np.array([[1, 2]], "<u4"), bits=32), "32-bit integer pixels, which have no 8-bit scale"),
         (tiff(np.array([[1, 2]], "<i2"), kind=2), "signed integer pixels"),
         (tiff(np.array([[1, 2]], "<i4"), bits=32, kind=2), "32-bit integer pixels"),
+        (tiff(np.array([[1, -2]], "i1"), bits=8, kind=2), "signed integer pixels"),
         (tiff(np.array([[1, 2]], "<f4"), bits=32, kind=3), "float pixels"),
     ],
 )

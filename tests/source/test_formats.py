@@ -136,6 +136,28 @@ def test_cifar_100_binary_has_two_labels(tmp_path: Path, write_folder) -> None:
     assert source.labels.tolist() == [77]
 
 
+BATCH = pickle.dumps({b"data": images_of(1, 3072), b"labels": [1]}, protocol=2)
+PUBLISHED = {
+    "cifar": {
+        "cifar-10-batches-py/batches.meta": pickle.dumps({"label_names": ["a", "b"]}, protocol=2),
+        **{f"cifar-10-batches-py/data_batch_{k}": BATCH for k in range(1, 6)},
+    },
+    "cifar-binary": {f"cifar-10-batches-bin/data_batch_{k}.bin": bytes([k]) + bytes(3072) for k in range(1, 6)},
+    "stl10": {"stl10_binary/train_X.bin": bytes(3 * 96 * 96), "stl10_binary/train_y.bin": b"\1"},
+}
+
+
+@pytest.mark.parametrize("first", [{"readme.html": b"x"}, {"._data": b"x" * 2_000_000}, {"./": b""}])
+@pytest.mark.parametrize("kind", PUBLISHED)
+@pytest.mark.filterwarnings("ignore:.*almost black")
+def test_tars_of_published_sets_that_were_packed_anew(tmp_path: Path, kind: str, first: dict[str, bytes]) -> None:
+    before = "./" if "./" in first else ""
+    members = ({} if before else first) | {before + name: data for name, data in PUBLISHED[kind].items()}
+    source = Source.open(tar_of(tmp_path / "x.tar", members))
+    assert source.origin is not None
+    assert source.origin.format == kind
+
+
 # --- STL-10 ---
 
 

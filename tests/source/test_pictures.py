@@ -411,6 +411,20 @@ def test_parts_are_said_and_can_be_chosen(tmp_path: Path, encode, rgb, write_fol
         Source.open(path, split="tarin")
 
 
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_parts_within_classes(tmp_path: Path, encode, rgb, write_folder, write_zip, kind: str) -> None:
+    names = ["cat/test/1.png", "cat/train/2.png", "dog/train/3.png"]
+    files = {name: encode(image) for name, image in zip(names, rgb, strict=False)}
+    path = (write_folder if kind == "folder" else write_zip)(tmp_path / "x.zip", files)
+    with pytest.warns(UserWarning, match=r"parts test \(1\), train \(2\).*--split train"):
+        assert len(Source.open(path)) == 3
+    train = Source.open(path, split="train")
+    assert (train.images == stored(rgb)[1:3]).all()
+    assert train.class_names == ("cat", "dog")
+    assert train.labels is not None
+    assert train.labels.tolist() == [0, 1]
+
+
 def test_a_split_of_what_has_none(folder: Path) -> None:
     with pytest.raises(InputError, match="no folders train, test or validation"):
         Source.open(folder, split="train")

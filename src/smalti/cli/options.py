@@ -62,6 +62,7 @@ class Layout(str, Enum):
     NCHW = "nchw"
     NHWC = "nhwc"
     HWCN = "hwcn"
+    CHWN = "chwn"
     NHW = "nhw"
 
 

@@ -189,7 +189,7 @@ def _scheduler_config(root: Path, given: Mapping[str, Any] | None) -> tuple[Mapp
             return read_json(place), str(place)
     raise InputError(
         f"{root} has no scheduler/scheduler_config.json, which says what the network predicts at which noise levels; "
-        "add the one that it was trained with, or give it in Python: "
+        f"add the one that it was trained with, such as the line {PLAIN_SCHEDULER} in the file {places[1]}, or give it in Python: "
         "Network.load(path, scheduler={'beta_schedule': 'linear', 'prediction_type': 'epsilon'})"
     )
 
@@ -254,6 +254,7 @@ WEIGHTS = (
     ),
 )
 MOST_PARTS = 1000
+PLAIN_SCHEDULER = '{"_class_name": "DDPMScheduler", "beta_schedule": "linear", "prediction_type": "epsilon"}'
 # names of attention's parameters before diffusers 0.15, which its own loader also still takes
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 

@@ -18,6 +18,7 @@ LAYOUTS: dict[str, tuple[int | None, ...]] = {
     "nchw": (0, 1, 2, 3),
     "nhwc": (0, 3, 1, 2),
     "hwcn": (3, 2, 0, 1),
+    "chwn": (3, 0, 1, 2),
     "nhw": (0, None, 1, 2),
 }
 MOST_CHANNELS = 4  # of what are pictures
@@ -65,6 +66,8 @@ def likely_layout(shape: tuple[int, ...]) -> str | None:
         return "nhwc"
     if a == b > MOST_CHANNELS and c in (1, 3) and d > MOST_CHANNELS:
         return "hwcn"
+    if a in (1, 3) and d != b == c > MOST_CHANNELS < d:
+        return "chwn"
     return None
 
 

@@ -203,9 +203,11 @@ class _Samples:
 def _tiff_samples(image: Picture) -> tuple[int, bool]:
     """Bits of a sample, and whether 0 is white, where Pillow leaves that to its caller: grey of more than 8 bits."""
     tags = getattr(image, "tag_v2", {})
-    if not image.mode.startswith("I"):
-        return 16, False
     bits, kinds = _all(tags.get(258, 1)), _all(tags.get(339, 1))
+    if not image.mode.startswith("I"):
+        if 2 in kinds:  # which Pillow takes for unsigned
+            raise ValueError("signed integer pixels, which have no 8-bit scale; save the values as .npy instead")
+        return 16, False
     if len(bits) != 1 or not isinstance(bits[0], int) or not 8 < bits[0] <= 16:
         raise ValueError(f"{bits[0]}-bit integer pixels, which have no 8-bit scale; save the values as .npy instead")
     if kinds[0] != 1:

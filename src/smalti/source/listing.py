@@ -84,11 +84,13 @@ def list_images(tree: Tree, what: str, split: str | None = None) -> Listing:
             raise InputError(f"{what} is an EDM data set, which has no parts; leave the split out")
         labels, missing = (None, []) if edm is None else _labelled(images, edm, top, what)
         return Listing(images, labels, None, (*skipped, *missing))
-    if split is not None and not parts:
+    below = [path[len(top) :].split("/") for path in images]
+    at = 0 if parts else 1 if all(len(names) > 2 and part_of(names[1]) for names in below) else None  # cat/train/1.png
+    if split is not None and at is None:
         raise InputError(f"{what} has no folders train, test or validation to choose from; leave the split out")
     remarks: tuple[str, ...] = ()
-    if parts:
-        of = {path: part_of(path[len(top) :].split("/", 1)[0]) for path in images}
+    if at is not None:
+        of = {path: part_of(names[at]) for path, names in zip(images, below, strict=True)}
         counts = {part: list(of.values()).count(part) for part in dict.fromkeys(of.values()) if part is not None}
         if split is not None:
             wanted = choose_part(counts, split, what)
@@ -101,7 +103,7 @@ def list_images(tree: Tree, what: str, split: str | None = None) -> Listing:
                 f"split={best!r} (--split {best}) takes one part",
             )
     below = [path[len(top) :].split("/") for path in images]
-    level = 1 if parts else 0
+    level = 1 if at == 0 else 0
     if not all(len(names) > level + 1 for names in below):
         return Listing(images, None, None, tuple(skipped), remarks)
     classes = [names[level] for names in below]

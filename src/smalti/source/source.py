@@ -38,7 +38,7 @@ class Source:
         hflip: count the horizontal flip of every image in. A flip is a symmetry, not an image: len() does not change.
         class_names: one name a class, in the order of their numbers, or None.
         name: short name, shown by repr.
-        layout: order of the axes: "nchw" (said, it is not doubted), "nhwc", "hwcn" or, of grey images, "nhw".
+        layout: order of the axes: "nchw" (said, it is not doubted), "nhwc", "hwcn", "chwn" or, of grey images, "nhw".
 
     Attributes:
         images: the stored array, (N, C, H, W) uint8 or float32, C-contiguous; read-only where it was opened from a
@@ -138,7 +138,7 @@ class Source:
             limit: keep this many images, evenly spaced in order, floor(i N / limit), after `classes`; all where it is
                 >= N.
             resolution: bring the images to this size, one side or (H, W): centre crop, then area resize.
-            layout: order of the axes of arrays: "nchw", "nhwc", "hwcn" or "nhw"; None is "nchw", and refuses what looks
+            layout: order of the axes of arrays: "nchw", "nhwc", "hwcn", "chwn" or "nhw"; None is "nchw", and refuses what looks
                 like another.
             split: the part of a data set that has parts: "train", "test", "validation". Without it published sets give
                 their training images, and folders everything.

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import bz2
+import functools
 import gzip
 import io
 import lzma
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from smalti.core.errors import InputError, from_os_error
+from smalti.core.errors import EnvironmentFailure, InputError, from_os_error
 from smalti.core.text import printable
 
-__all__ = ["TAR_ENDINGS", "first_member", "is_tar_name", "open_tar", "read_members"]
+__all__ = ["TAR_ENDINGS", "holds_file", "is_tar_name", "open_tar", "read_members"]
 
 TAR_ENDINGS = (".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz")
-_FIRST = 1 << 20  # bytes within which the first member's name must stand
+_FIRST, _FIRST_MEMBERS = 16 << 20, 64  # unpacked bytes and members within which a published set must show itself
 
 
 def is_tar_name(path: Path) -> bool:
@@ -79,14 +80,29 @@ def open_tar(path: Path, limit: int) -> Iterator[tarfile.TarFile]:
         raise from_os_error(error, f"read {path}") from error
 
 
-def first_member(path: Path) -> str:
-    """Name of the first member of a tar; "" where it is none or damaged."""
+def holds_file(path: Path, folders: Collection[str], names: Collection[str]) -> bool:
+    """Whether one of the first files of a tar is called one of `names`, in a folder called one of `folders` ("": at the top).
+
+    The tars of published sets are packed anew by people, with another file (a readme, `._name` of a Mac) before. What is
+    damaged or no tar holds nothing.
+    """
     try:
-        with open_tar(path, _FIRST) as archive:
-            member = archive.next()
-            return "" if member is None else member.name
-    except InputError:
-        return ""
+        names_there = _first_files(path, (info := path.stat()).st_size, info.st_mtime_ns)
+    except OSError:
+        return False
+    return any(PurePosixPath(n).name in names and PurePosixPath(n).parent.name in folders for n in names_there)
+
+
+@functools.lru_cache(maxsize=8)  # several readers ask
+def _first_files(path: Path, size: int, time: int) -> tuple[str, ...]:
+    found: list[str] = []
+    with suppress(InputError, EnvironmentFailure), open_tar(path, _FIRST) as archive:
+        for number, member in enumerate(archive):
+            if number >= _FIRST_MEMBERS:
+                break
+            if member.isreg():
+                found.append(member.name)
+    return tuple(found)
 
 
 def read_members(path: Path, wanted: Callable[[str], str | None], most: int, limit: int) -> dict[str, bytes]:

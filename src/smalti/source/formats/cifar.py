@@ -21,7 +21,7 @@ from smalti.source.format import Format, Request, Stored, cached
 from smalti.source.identity import file_identity, files_identity
 from smalti.source.names import choose_part
 from smalti.source.pickles import ArrayRecord, read_pickle
-from smalti.source.tars import TAR_ENDINGS, first_member, is_tar_name, read_members
+from smalti.source.tars import TAR_ENDINGS, holds_file, is_tar_name, read_members
 
 __all__ = ["CIFAR"]
 
@@ -69,10 +69,9 @@ def _kind_of_folder(folder: Path) -> _Kind | None:
 
 
 def _kind_of_tar(path: Path) -> _Kind | None:
-    inside = PurePosixPath(first_member(path))
     for kind in _KINDS:
-        top = inside.parts[0] if inside.parts else ""
-        if top == kind.folder or (kind is CIFAR_10 and str(inside) in kind.files):
+        folders = (kind.folder, "") if kind is CIFAR_10 else (kind.folder,)  # CIFAR-100's names are anyone's
+        if holds_file(path, folders, kind.files):
             return kind
     return None
 

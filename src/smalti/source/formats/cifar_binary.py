@@ -15,7 +15,7 @@ from smalti.source.conversion import Rows, fill
 from smalti.source.format import Format, Request, Stored, cached
 from smalti.source.identity import file_identity, files_identity
 from smalti.source.names import choose_part
-from smalti.source.tars import TAR_ENDINGS, first_member, is_tar_name, read_members
+from smalti.source.tars import TAR_ENDINGS, holds_file, is_tar_name, read_members
 
 __all__ = ["CIFAR_BINARY"]
 
@@ -51,7 +51,7 @@ def _kind(path: Path) -> _Kind | None:
         if path.is_dir():
             if (path / kind.batches["train"][0]).is_file() and (path / kind.names).is_file():
                 return kind
-        elif is_tar_name(path) and PurePosixPath(first_member(path)).parts[:1] == (kind.folder,):
+        elif is_tar_name(path) and holds_file(path, (kind.folder,), (kind.names, *sum(kind.batches.values(), ()))):
             return kind
     return None
 

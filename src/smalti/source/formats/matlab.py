@@ -58,7 +58,7 @@ def _build(path: Path, request: Request, store: Store) -> Built:
             raise InputError(f"{path}: {printable(name)} claims {shape}, which the file or this memory cannot hold")
     # MATLAB has no vectors: y is (N, 1), and the images' last axis is their number
     number = {
-        name: shape[-1:] + shape[:-1] if len(shape) == 4 and _layout(shape, request) == "hwcn" else shape
+        name: shape[-1:] + shape[:-1] if len(shape) == 4 and _layout(shape, request) in ("hwcn", "chwn") else shape
         for name, shape in shapes.items()
     }
     choice = choose_arrays(number, request.split, str(path))

@@ -151,7 +151,7 @@ def _build_npz(archive: zipfile.ZipFile, request: Request, store: Store) -> Buil
     info, header = headers[choice.images]
     what = f"{path}: {choice.images}"
     check_layout(header.shape, header.dtype, request.layout, what)
-    if header.fortran or request.layout == "hwcn":
+    if header.fortran or request.layout in ("hwcn", "chwn"):
         rows = rows_of(in_nchw(_read_whole(archive, info, header, what), request.layout))
     else:
         shape = in_nchw(np.broadcast_to(np.uint8(0), header.shape), request.layout).shape

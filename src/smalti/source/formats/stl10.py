@@ -14,7 +14,7 @@ from smalti.source.conversion import Rows, fill
 from smalti.source.format import Format, Request, Stored, cached
 from smalti.source.identity import file_identity, files_identity
 from smalti.source.names import choose_part
-from smalti.source.tars import TAR_ENDINGS, first_member, is_tar_name, read_members
+from smalti.source.tars import TAR_ENDINGS, holds_file, is_tar_name, read_members
 
 __all__ = ["STL10"]
 
@@ -39,7 +39,8 @@ def _is_folder(path: Path) -> bool:
 
 
 def _is_tar(path: Path) -> bool:
-    return path.is_file() and is_tar_name(path) and PurePosixPath(first_member(path)).parts[:1] == (FOLDER,)
+    names = [NAMES, *(name for part in FILES.values() for name in part)]
+    return path.is_file() and is_tar_name(path) and holds_file(path, (FOLDER,), names)
 
 
 def open_stl10(request: Request) -> Stored:
