@@ -31,7 +31,7 @@ demo: install
 	@$(BIN)/smalti demo --out demo-out
 
 test: install
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto
 
 test-all: install
 	@$(BIN)/python -m pytest -q -m "slow or not slow"

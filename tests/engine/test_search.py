@@ -11,6 +11,7 @@ from smalti import Centred, EveryPlace, PosteriorMeanCollection, SameBorderDista
 from smalti.engine import threads
 from smalti.engine.compiled import search_kernels
 from smalti.engine.compiled.jit import plain
+from smalti.engine.compiled.records import Directions
 from smalti.engine.compiled.sketch_rows import COARSE, FINE, QUERIES, sketch_distance, survivors, window_distance
 from smalti.engine.programs import shifts
 from smalti.engine.programs.shifts import ShiftProgram
@@ -103,7 +104,7 @@ def test_compiled_sketches(margin, count):
     np.testing.assert_array_equal(x[: image.size].reshape(image.shape), image)
     coordinates, squares = np.empty((count, places)), np.empty(places)
     scratches = np.empty(tall * grid[3]), np.empty(wide)
-    search_kernels._sketch(x, layout, grid, *sketches[1:], *scratches, coordinates, squares)
+    search_kernels._sketch(x, layout, grid, Directions(*sketches[1:]), *scratches, coordinates, squares)
     np.testing.assert_allclose(coordinates, sketches.coordinates(image), atol=1e-9)
     np.testing.assert_allclose(squares, sketches.squares(image), rtol=1e-12)
     entries = np.array([3, 0, -1, places - 1])

@@ -51,7 +51,13 @@ def test_the_second_time_nothing_is_decoded(folder: Path, cache: Path, builds, r
     assert (whole.images == rgb.transpose(0, 3, 1, 2)).all()
     assert whole.fingerprint() == first.fingerprint()
     [entry] = entries(cache)
-    assert sorted(path.name for path in entry.iterdir()) == ["images.npy", "labels.npy", "meta.json", "sums.npy"]
+    assert sorted(path.name for path in entry.iterdir()) == [
+        "files.npy",
+        "images.npy",
+        "labels.npy",
+        "meta.json",
+        "sums.npy",
+    ]
     assert json.loads((entry / "meta.json").read_text())["class_names"] == ["cat", "dog"]
     assert (np.load(entry / "images.npy") == whole.images).all()
 

@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from smalti.engine.running import LOG2E, merged_sums
 from smalti.engine.threads import in_order
 
 __all__ = ["PictureProgram", "Places", "admitted", "gaussian_response", "mean_patch", "put_back", "reference_composite"]
 
-LOG2E = 1 / math.log(2)
 LOWEST = -1e30
 DOUBLE = (
     1700.0  # a logit (natural): from here on float32 sums, off by 2^-23 of them at most, could move an output by 1e-4
@@ -227,6 +227,7 @@ class PictureProgram:
 
     def _normalisers(self, z: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
         from smalti.engine.compiled.picture_kernels import picture_normalisers
+        from smalti.engine.compiled.records import Comparison, Picture
 
         parts, pictures = self._parts(z), self.pictures[z.dtype.type]
         windows = (z.shape[1] - self.side + 1, z.shape[2] - self.side + 1)
@@ -234,51 +235,36 @@ class PictureProgram:
         def work(number: int) -> tuple[np.ndarray, np.ndarray]:
             picture, shifts = parts[number]
             highest, mass = np.full(windows, LOWEST), np.zeros(windows)
-            x = pictures[picture]
-            picture_normalisers(
-                x.reshape(-1), x.shape, z.reshape(-1), z.shape, self.side, shifts, scale, self.gap, highest, mass
-            )
+            comparison = Comparison(self.side, shifts, scale, self.gap)
+            x, on_canvas = (Picture(each.reshape(-1), each.shape) for each in (pictures[picture], z))
+            picture_normalisers(x, on_canvas, comparison, highest, mass)
             return highest, mass
 
         highest, mass = np.full(windows, LOWEST), np.zeros(windows)
         for part_highest, part_mass in in_order(work, len(parts)):
-            new = np.maximum(highest, part_highest)
-            mass = mass * np.exp2(highest - new) + part_mass * np.exp2(part_highest - new)
-            highest = new
+            highest, mass = merged_sums(highest, mass, part_highest, part_mass)
         return highest, mass
 
     def _numerator(
         self, z: np.ndarray, scale: float, highest: np.ndarray, mass: np.ndarray, ask: bool
     ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray] | None]:
         from smalti.engine.compiled.picture_kernels import TAPS, picture_numerator
+        from smalti.engine.compiled.records import Comparison, Heaviest, Normaliser, Picture
 
         parts, pictures = self._parts(z), self.pictures[z.dtype.type]
         response = np.zeros(-(-self.side // TAPS) * TAPS, np.float32)
         response[: self.side] = self.response.numpy()
-        limits, inverse = highest.reshape(-1), (1 / mass).astype(np.float32).reshape(-1)
+        normaliser = Normaliser(highest.reshape(-1), (1 / mass).astype(np.float32).reshape(-1))
         asked = z.shape[1:] if ask else (0, 0)
 
         def work(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             picture, shifts = parts[number]
-            sums, weight, place = np.zeros(z.shape), np.zeros(asked, np.float32), np.zeros((2, *asked), np.int64)
-            x = pictures[picture]
-            picture_numerator(
-                x.reshape(-1),
-                x.shape,
-                z.reshape(-1),
-                z.shape,
-                self.side,
-                response,
-                shifts,
-                scale,
-                self.gap,
-                limits,
-                inverse,
-                sums.reshape(-1),
-                weight,
-                place,
-            )
-            return sums, weight, place
+            sums = np.zeros(z.shape)
+            heaviest = Heaviest(np.zeros(asked, np.float32), np.zeros((2, *asked), np.int64))
+            comparison = Comparison(self.side, shifts, scale, self.gap)
+            x, on_canvas = (Picture(each.reshape(-1), each.shape) for each in (pictures[picture], z))
+            picture_numerator(x, on_canvas, comparison, response, normaliser, sums.reshape(-1), heaviest)
+            return sums, *heaviest
 
         numerator = np.zeros(z.shape)
         best, where, which = np.zeros(asked, np.float32), np.zeros((2, *asked), np.int64), np.zeros(asked, np.int64)

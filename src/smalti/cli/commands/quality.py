@@ -104,7 +104,7 @@ def quality(
 
 
 def _samples(text: str, images: Images) -> torch.Tensor:
-    """Samples in the working scale."""
+    """Samples in the working scale: samples.npz of `smalti generate` or `smalti sample`, or what is a data set."""
     import torch
 
     from smalti.cli.options import parse_resolution
@@ -116,9 +116,6 @@ def _samples(text: str, images: Images) -> torch.Tensor:
     if kept.suffix == ".npz":
         check_regular("SAMPLES", kept)
         arrays = load_npz(kept)
-        if arrays is None or "images" not in arrays or arrays["images"].dtype.kind != "f":
-            raise InputError(
-                f"{kept} has no floating array `images`; give samples.npz of `smalti generate` or `smalti sample`"
-            )
-        return torch.from_numpy(arrays["images"]).float()
-    return Source.open(text, resolution=parse_resolution(images.resolution), skip_bad=images.skip_bad).working()
+        if arrays is not None and "images" in arrays and arrays["images"].dtype.kind == "f":  # as we write them
+            return torch.from_numpy(arrays["images"]).float()
+    return Source.open(kept, resolution=parse_resolution(images.resolution), skip_bad=images.skip_bad).working()

@@ -24,6 +24,7 @@ from smalti.engine.compiled.exp2 import SMALLEST as _SMALLEST
 from smalti.engine.compiled.exp2 import exp2
 from smalti.engine.compiled.jit import plain, reordered
 from smalti.engine.compiled.pixel_rows import FOUR, absorb_pixels
+from smalti.engine.compiled.records import Box, BoxLayout, Chunk, Moments, Noisy, Normaliser, Product
 
 __all__ = [
     "HEAVY",
@@ -282,38 +283,19 @@ def box_weights(logits: Any, reference: Any, correction: Any, least: Any, out: A
 
 
 @plain
-def box_normalisers(
-    images: Any,
-    offset: Any,
-    elements: Any,
-    log_priors: Any,
-    z: Any,
-    relative: Any,
-    scales: Any,
-    layout: Any,
-    gap: Any,
-    wide: Any,
-    state: Any,
-    alive: Any,
-) -> None:
+def box_normalisers(chunk: Chunk, noisy: Noisy, layout: BoxLayout, gap: Any, wide: Any, state: Any, alive: Any) -> None:
     """Phase 1 on one chunk: per query window, the running maximum of the logits and the sum of 2^(logit - maximum).
 
     Args:
-        images: (N, C, H W) uint8 or float32, the stored source.
-        offset: real, what is subtracted from stored values: 127.5, or 0 for float32 sources.
-        elements: (n,) indices of the chunk's images.
-        log_priors: (n,) real, log2 of the prior.
-        z: (B, C, plane) real, the noisy images, padded with zeros.
-        relative: (B,) bool: z is doubled, and distances are taken less |z|^2; logits are then relative to the windows' sums of it.
-        scales: (B,) real, log2(e) / (2 sigma^2).
-        layout: integers (height, width, stride, first, row, box height, box width, box first, windows): the canvas has rows of
-            length `stride` and `row` entries in all, pixel 0 is at `first`, the first anchor's box begins at `box first`.
+        noisy: z is (B, C, plane), padded with zeros.
         gap: real, bits: a logit that lies further below the running maximum may be left out, of the sums and by phase 2.
         wide: real, bits >= gap: one that lies further below certainly may be, however float32 rounds.
         state: (B, 2 windows) real, running maxima and totals: begin with logits that some image has, or at LOWEST_LOGIT, and with 0.
         alive: (B, n) uint8, results: HEAVY where some logit is not below the running maximum less `gap`; LIGHT where none is, but some
             of it, or of the three images beside it, is not below the maximum less `wide`; else 0.
     """
+    images, offset, elements, log_priors = chunk
+    z, relative, scales = noisy
     height, width, stride, first, row, box_height, box_width, box_first, windows = layout
     channels, plane = z.shape[1], z.shape[2]
     block = scratch(FOUR * channels, plane, z).reshape(FOUR, channels, plane)
@@ -368,7 +350,7 @@ def _accumulate_two(out: Any, tape: Any, weights: int, image: Any, tape2: Any, w
 
 
 @plain
-def spread_tape(layout: Any, outer: Any, like: Any) -> Any:
+def spread_tape(layout: BoxLayout, outer: Box, like: Any) -> Any:
     """A tape of zeros for `spread_box`, the length of its rows, and the margin before entry 0 of each. Row 0 takes the weights."""
     height, _, stride, _, _, _, _, _, windows = layout
     box_height, box_width, lead, before = outer
@@ -380,7 +362,7 @@ def spread_tape(layout: Any, outer: Any, like: Any) -> Any:
 
 
 @plain
-def spread_box(tape: Any, row: int, margin: int, layout: Any, outer: Any) -> int:
+def spread_box(tape: Any, row: int, margin: int, layout: BoxLayout, outer: Box) -> int:
     """The composite's weights, sum_k weight_k [pixel in box k], from the weights in row 0: position of a plane."""
     height, width, stride, _, _, _, _, _, windows = layout
     box_height, box_width, lead, before = outer
@@ -397,17 +379,11 @@ def spread_box(tape: Any, row: int, margin: int, layout: Any, outer: Any) -> int
 
 @plain
 def box_numerator(
-    images: Any,
-    offset: Any,
-    elements: Any,
-    log_priors: Any,
-    z: Any,
-    relative: Any,
-    scales: Any,
-    layout: Any,
-    response: Any,
-    references: Any,
-    corrections: Any,
+    chunk: Chunk,
+    noisy: Noisy,
+    layout: BoxLayout,
+    response: Box,
+    normaliser: Normaliser,
     alive: Any,
     least: Any,
     numerator: Any,
@@ -415,14 +391,15 @@ def box_numerator(
     """Phase 2 on one chunk: sum over windows and images of response * weight * image.
 
     Args:
-        images, offset, elements, log_priors, z, relative, scales, layout: as for `box_normalisers`.
-        response: integers (box height, box width, lead, before) of the boxes that collect weights (see `_Geometry.outer`).
-        references, corrections: (B, windows) real, normaliser = reference - log2(correction), base 2; +infinity and 0 where there
-            is no window.
+        noisy: as for `box_normalisers`.
+        normaliser: (B, windows).
         alive: (B, n) uint8 from phase 1 (or HEAVY): other images are passed over.
         least: float32, bits: an image none of whose weights is above 2^least is passed over too.
         numerator: (B, C, plane) real, result, in the units of the stored images.
     """
+    images, offset, elements, log_priors = chunk
+    z, relative, scales = noisy
+    references, corrections = normaliser
     height, width, stride, first, row, box_height, box_width, box_first, windows = layout
     channels, plane = z.shape[1], z.shape[2]
     pair = scratch(2 * channels, plane, z).reshape(2, channels, plane)
@@ -505,39 +482,31 @@ def _sum(values: Any, n: int) -> Any:
 
 @plain
 def box_covariance(
-    images: Any,
-    offset: Any,
-    elements: Any,
-    log_priors: Any,
-    z: Any,
-    relative: Any,
-    scales: Any,
-    layout: Any,
-    inner: Any,
-    outer: Any,
-    direction: Any,
-    references: Any,
-    corrections: Any,
-    means: Any,
+    chunk: Chunk,
+    noisy: Noisy,
+    layout: BoxLayout,
+    product: Product,
+    normaliser: Normaliser,
     centred: bool,
-    mass: Any,
+    moments: Moments,
     numerator: Any,
     moved: Any,
 ) -> None:
     """Posterior covariances times a direction, on one chunk; two passes, so that nothing cancels.
 
-    With u_k^i = <inner window k * direction, image i>: first (`centred` False) mass_k = sum_i w_k^i and means_k = sum_i w_k^i u_k^i,
-    then (`centred` True, `means` now the mean) numerator += sum_k outer window k * sum_i w_k^i (u_k^i - mean_k) image i,
+    With u_k^i = <inner window k * direction, image i>: first (`centred` False) the moments mass_k = sum_i w_k^i and
+    means_k = sum_i w_k^i u_k^i, then (`centred` True, `means` now the mean)
+    numerator += sum_k outer window k * sum_i w_k^i (u_k^i - mean_k) image i,
     and moved_i = sum_k w_k^i (u_k^i - mean_k), (B, n) float64.
 
-    Args:
-        inner: integers (box height, box width, box first): where the first window of the inner product begins on the canvas.
-        outer: as `response` of `box_numerator`.
-        direction: (B, C, plane) float64.
-        others: as for `box_numerator`, float64.
+    Other arguments are as for `box_numerator`, float64.
     """
+    images, offset, elements, log_priors = chunk
+    z, relative, scales = noisy
+    references, corrections = normaliser
+    (inner_height, inner_width, inner_first), outer, direction = product
+    mass, means = moments
     height, width, stride, first, row, box_height, box_width, box_first, windows = layout
-    inner_height, inner_width, inner_first = inner
     channels, plane = z.shape[1], z.shape[2]
     image = scratch(channels, plane, z)
     logits = scratch(1, windows, z)[0]

@@ -21,6 +21,7 @@ from smalti.engine.compiled.exp2 import SMALLEST as _SMALLEST
 from smalti.engine.compiled.exp2 import exp2
 from smalti.engine.compiled.jit import ordered, plain, reordered
 from smalti.engine.compiled.kernels import scratch as aligned
+from smalti.engine.compiled.records import Chunk, MaskSums, Means, Noisy, Normaliser
 from smalti.engine.compiled.rows import LANES, add_row, difference_row, spread_row, sum_rows
 
 __all__ = ["LANES", "mask_means", "mask_normalisers", "mask_numerator"]
@@ -45,9 +46,9 @@ def _fill_tile(images: Any, elements: Any, start: int, offset: Any, tile: Any) -
 
 
 @plain
-def _differences(tile: Any, z: Any, channels: int, summed: bool, relative: bool, out: Any) -> None:
-    """out[p, lane] = (x - z)^2, or x (x - z) with z doubled if `relative`; summed over the channels if `summed`."""
-    if not summed:
+def _differences(tile: Any, z: Any, channels: int, relative: bool, out: Any) -> None:
+    """out[p, lane] = (x - z)^2, or x (x - z) with z doubled if `relative`; summed over the channels that an entry stands for."""
+    if channels == 1:
         for p in range(z.shape[0]):
             difference_row(tile, p * LANES, z[p], relative, out, p * LANES, False)
         return
@@ -59,9 +60,9 @@ def _differences(tile: Any, z: Any, channels: int, summed: bool, relative: bool,
 
 
 @plain
-def _group_logits(d: Any, windows: Any, group: int, scale: Any, log_priors: Any, scratch: Any, out: Any) -> int:
+def _group_logits(d: Any, windows: MaskSums, group: int, scale: Any, log_priors: Any, scratch: Any, out: Any) -> int:
     """Logits of the queries of a group, out[k - first, lane]; returns the number of queries."""
-    groups, atoms, places, values, member_starts, members = windows
+    groups, atoms, places, values, member_starts, members, _, _ = windows
     first, count = groups[group, 0], groups[group, 1]
     out[: count * LANES] = 0
     for atom in range(groups[group, 2], groups[group, 3]):
@@ -105,43 +106,23 @@ def _to_weights(logits: Any, reference: Any, correction: Any, gap: Any) -> bool:
 
 
 @plain
-def mask_normalisers(
-    images: Any,
-    offset: Any,
-    elements: Any,
-    log_priors: Any,
-    z: Any,
-    channels: int,
-    summed: bool,
-    relative: Any,
-    scales: Any,
-    windows: Any,
-    largest_group: int,
-    highest: Any,
-    totals: Any,
-    alive: Any,
-) -> None:
+def mask_normalisers(chunk: Chunk, noisy: Noisy, windows: MaskSums, highest: Any, totals: Any, alive: Any) -> None:
     """Phase 1 on one chunk: per query, the running maximum of the logits and the sum of 2^(logit - maximum).
 
     Args:
-        images: (N, D) uint8 or float32, the stored source, D = C H W.
-        offset: real, what is subtracted from stored values.
-        elements: (n,) indices of the chunk's images.
-        log_priors: (n,) real, log2 of the prior.
-        z: (B, D) real; doubled where relative.
-        channels, summed: number of channels, and whether masks are the same in all (then entries are pixels).
-        relative: (B,) bool: distances less |z|^2.
-        scales: (B,) real, log2(e) / (2 sigma^2).
-        windows: the queries, (groups (G, 4): first query, queries, first atom, atom after the last; atoms: where their entries
-            begin; places (entry times LANES) and values of entries; where their members begin; members: queries).
-        largest_group: most queries of a group.
+        chunk: images are (N, D), D = C H W.
+        noisy: z is (B, D).
+        windows: the queries.
         highest, totals: (B, K) real, results.
         alive: (B, n) uint8, results: 0 where every weight of the image underflows to 0.
     """
+    images, offset, elements, log_priors = chunk
+    z, relative, scales = noisy
+    largest_group, channels = windows.largest, windows.channels
     real = z.dtype.type
     batch, entries = z.shape
     tile = aligned(1, entries * LANES, z)[0]
-    d = aligned(1, (entries // channels if summed else entries) * LANES, z)[0]
+    d = aligned(1, entries // channels * LANES, z)[0]
     logits = aligned(1, largest_group * LANES, z)[0]
     scratch = aligned(1, LANES, z)[0]
     priors = np.empty(LANES, z.dtype)
@@ -153,10 +134,10 @@ def mask_normalisers(
         for lane in range(LANES):
             priors[lane] = log_priors[start + lane] if lane < count else real(-np.inf)
         for b in range(batch):
-            _differences(tile, z[b], channels, summed, relative[b], d)
+            _differences(tile, z[b], channels, relative[b], d)
             seen[:] = 0
-            for group in range(windows[0].shape[0]):
-                first = windows[0][group, 0]
+            for group in range(windows.groups.shape[0]):
+                first = windows.groups[group, 0]
                 number = _group_logits(d, windows, group, scales[b], priors, scratch, logits)
                 for k in range(number):
                     here = logits[k * LANES : k * LANES + LANES]
@@ -182,21 +163,11 @@ def mask_normalisers(
 
 @plain
 def mask_numerator(
-    images: Any,
-    offset: Any,
-    elements: Any,
-    log_priors: Any,
-    z: Any,
-    channels: int,
-    summed: bool,
-    relative: Any,
-    scales: Any,
-    windows: Any,
-    responses: Any,
-    largest_group: int,
-    replies_summed: bool,
-    references: Any,
-    corrections: Any,
+    chunk: Chunk,
+    noisy: Noisy,
+    windows: MaskSums,
+    responses: MaskSums,
+    normaliser: Normaliser,
     gap: Any,
     alive: Any,
     numerator: Any,
@@ -204,24 +175,26 @@ def mask_numerator(
     """Phase 2 on one chunk: sum over queries and images of response * weight * image.
 
     Args:
-        images ... windows: as for `mask_normalisers`.
+        chunk, noisy, windows: as for `mask_normalisers`.
         responses: in the same groups of queries, as `windows`.
-        replies_summed: whether responses are the same in all channels (then their entries are pixels).
-        references, corrections: (B, K) real, normaliser = reference - log2(correction), base 2.
         gap: float32, bits below the reference from which a weight may be left out, of all images together.
         alive: (B, n) uint8 from phase 1.
         numerator: (B, D) float64, result, in the units of the stored images.
     """
+    images, offset, elements, log_priors = chunk
+    z, relative, scales = noisy
+    references, corrections = normaliser
+    largest_group, channels = windows.largest, windows.channels
     real = z.dtype.type
     batch, entries = z.shape
     tile = aligned(1, entries * LANES, z)[0]
-    d = aligned(1, (entries // channels if summed else entries) * LANES, z)[0]
-    plane = entries // channels if replies_summed else entries
+    d = aligned(1, entries // channels * LANES, z)[0]
+    plane = entries // responses.channels
     spread = aligned(1, plane * LANES, z)[0]
     logits = aligned(1, largest_group * LANES, z)[0]
     scratch = aligned(1, LANES, z)[0]
     priors = np.empty(LANES, z.dtype)
-    groups, atoms, places, values, member_starts, members = responses
+    groups, atoms, places, values, member_starts, members, _, _ = responses
     for start in range(0, elements.shape[0], LANES):
         count = _fill_tile(images, elements, start, offset, tile)
         for b in range(batch):
@@ -232,7 +205,7 @@ def mask_numerator(
                 some = some or lives
             if not some:
                 continue
-            _differences(tile, z[b], channels, summed, relative[b], d)
+            _differences(tile, z[b], channels, relative[b], d)
             spread[:] = 0
             for group in range(groups.shape[0]):
                 first = groups[group, 0]
@@ -256,37 +229,23 @@ def mask_numerator(
 
 
 @plain
-def mask_means(
-    images: Any,
-    offset: Any,
-    elements: Any,
-    log_priors: Any,
-    z: Any,
-    channels: int,
-    summed: bool,
-    relative: Any,
-    scales: Any,
-    windows: Any,
-    largest_group: int,
-    replies: Any,
-    highest: Any,
-    totals: Any,
-    sums: Any,
-    alive: Any,
-) -> None:
+def mask_means(chunk: Chunk, noisy: Noisy, windows: MaskSums, responses: Any, means: Means, alive: Any) -> None:
     """Both phases on one chunk in one pass, for responses of few entries: posterior means of those entries, in running form.
 
     Args:
-        images ... largest_group: as for `mask_normalisers`.
-        replies: (K, M) int64, the entries (times LANES) whose means are wanted of each query.
-        highest, totals: (B, K) real: running maximum of the logits, and the sum of 2^(logit - maximum).
-        sums: (B, M, K) float64: sum of 2^(logit - maximum) times the entry, in the units of the stored images.
+        chunk, noisy, windows: as for `mask_normalisers`.
+        responses: (K, M) int64, the entries (times LANES) whose means are wanted of each query.
+        means: of these entries, highest and totals real.
         alive: (B, n) uint8, results: 0 where every weight of the image underflows to 0.
     """
+    images, offset, elements, log_priors = chunk
+    z, relative, scales = noisy
+    highest, totals, sums = means
+    largest_group, channels = windows.largest, windows.channels
     real = z.dtype.type
     batch, entries = z.shape
     tile = aligned(1, entries * LANES, z)[0]
-    d = aligned(1, (entries // channels if summed else entries) * LANES, z)[0]
+    d = aligned(1, entries // channels * LANES, z)[0]
     logits = aligned(1, largest_group * LANES, z)[0]
     scratch = aligned(1, LANES, z)[0]
     priors = np.empty(LANES, z.dtype)
@@ -296,10 +255,10 @@ def mask_means(
         for lane in range(LANES):
             priors[lane] = log_priors[start + lane] if lane < count else real(-np.inf)
         for b in range(batch):
-            _differences(tile, z[b], channels, summed, relative[b], d)
+            _differences(tile, z[b], channels, relative[b], d)
             seen[:] = 0
-            for group in range(windows[0].shape[0]):
-                first = windows[0][group, 0]
+            for group in range(windows.groups.shape[0]):
+                first = windows.groups[group, 0]
                 number = _group_logits(d, windows, group, scales[b], priors, scratch, logits)
                 for k in range(number):
                     here = logits[k * LANES : k * LANES + LANES]
@@ -311,14 +270,14 @@ def mask_means(
                     if top > before:
                         factor = exp2(np.float32(before - top))
                         totals[b, query] *= factor
-                        for m in range(replies.shape[1]):
+                        for m in range(responses.shape[1]):
                             sums[b, m, query] *= factor
                         highest[b, query] = top
                         before = top
                     _weigh(here, before, seen)
                     totals[b, query] += _sum(here)
-                    for m in range(replies.shape[1]):
-                        at = replies[query, m]
+                    for m in range(responses.shape[1]):
+                        at = responses[query, m]
                         sums[b, m, query] += _inner(here, tile[at : at + LANES])
             for lane in range(count):
                 alive[b, start + lane] = 1 if seen[lane] != 0 else 0

@@ -25,6 +25,7 @@ import numpy as np
 
 from smalti.engine.compiled.exp2 import exp2
 from smalti.engine.compiled.jit import ordered, plain
+from smalti.engine.compiled.records import Comparison, Heaviest, Normaliser, Picture
 
 __all__ = ["picture_normalisers", "picture_numerator"]
 
@@ -157,29 +158,17 @@ def _closest(out: Any, at: Any, columns: Any, bits: Any, limits: Any, to: Any) -
 
 
 @plain
-def picture_normalisers(
-    x: Any,
-    x_shape: Any,
-    z: Any,
-    z_shape: Any,
-    side: int,
-    shifts: Any,
-    scale: float,
-    gap: float,
-    highest: Any,
-    mass: Any,
-) -> None:
+def picture_normalisers(picture: Picture, canvas: Picture, comparison: Comparison, highest: Any, mass: Any) -> None:
     """Phase 1 over some shifts of the rows, all shifts of the columns.
 
     Args:
-        x: (C H W,) float32 or float64, the picture; x_shape: (C, H, W).
-        z: (C h w,), the canvas, of the same type; z_shape: (C, h, w).
-        side: p.
-        shifts: (n,) int64, dy: row of the picture less row of the canvas.
-        scale: log2(e) / (2 sigma^2).
-        gap: bits below its window's maximum at which a logit may be left out.
+        picture, canvas: x and z, of the same type.
+        comparison: some shifts dy of the rows.
         highest, mass: (h - p + 1, w - p + 1) float64, the result: begins at the lowest logit and 0.
     """
+    x, x_shape = picture
+    z, z_shape = canvas
+    side, shifts, scale, gap = comparison
     channels, x_height, x_width = x_shape
     _, height, width = z_shape
     step = np.uintp(width + EDGE)
@@ -271,32 +260,28 @@ def _spread(
 
 @plain
 def picture_numerator(
-    x: Any,
-    x_shape: Any,
-    z: Any,
-    z_shape: Any,
-    side: int,
+    picture: Picture,
+    canvas: Picture,
+    comparison: Comparison,
     response: Any,
-    shifts: Any,
-    scale: float,
-    gap: float,
-    highest: Any,
-    inverse: Any,
+    normaliser: Normaliser,
     numerator: Any,
-    heaviest: Any,
-    place: Any,
+    heaviest: Heaviest,
 ) -> None:
     """Phase 2 over some shifts of the rows, all shifts of the columns.
 
     Args:
-        x, x_shape, z, z_shape, side, shifts, scale, gap: as in phase 1.
+        picture, canvas, comparison: as in phase 1.
         response: float32, R_k(y, x) = response[y] response[x] within the crop; zeros after the first p, up to whole TAPS.
-        highest: ((h - p + 1) (w - p + 1),) of z's type, the windows' largest logits.
-        inverse: float32, 1 / sum_i 2^(logit - highest).
+        normaliser: ((h - p + 1) (w - p + 1),) of z's type, the windows' largest logits; and float32, 1 / sum_i 2^(logit - these).
         numerator: (C h w,) float64, on the canvas: sums are added to it.
-        heaviest: (h, w) float32, the largest sum of R_k w_k of one shift at each pixel, so far; (0, 0) where it is not asked for.
-        place: (2, h, w) int64, the row and column of the picture that it comes from.
+        heaviest: results.
     """
+    x, x_shape = picture
+    z, z_shape = canvas
+    side, shifts, scale, gap = comparison
+    highest, inverse = normaliser
+    weight_so_far, place = heaviest
     channels, x_height, x_width = x_shape
     _, height, width = z_shape
     step = np.uintp(width + EDGE)
@@ -310,7 +295,7 @@ def picture_numerator(
     meet = np.zeros((height + 1) * (width + EDGE), np.float32)
     sums = np.zeros(channels * height * width, np.float32)
     bits = z.dtype.type(-scale)
-    asked = heaviest.shape[0] > 0
+    asked = weight_so_far.shape[0] > 0
     for dy in shifts:
         top, rows = _overlap(height, x_height, side, dy)
         if rows <= 0:
@@ -363,8 +348,8 @@ def picture_numerator(
                 if asked:
                     for i in range(columns_here + side - 1):
                         weight = meet[t * (width + EDGE) + i]
-                        if weight > heaviest[top + t, left + i]:
-                            heaviest[top + t, left + i] = weight
+                        if weight > weight_so_far[top + t, left + i]:
+                            weight_so_far[top + t, left + i] = weight
                             place[0, top + t, left + i] = top + t + dy
                             place[1, top + t, left + i] = left + dx + i
                 for j in range(wide):

@@ -23,6 +23,7 @@ from typing import Any
 from smalti.engine.compiled.jit import plain
 from smalti.engine.compiled.kernels import NOWHERE, difference, doublings, padded, plain_logits, scratch, sliding_sum
 from smalti.engine.compiled.pixel_rows import FOUR, absorb_pixels, sum_of_three
+from smalti.engine.compiled.records import Chunk, Noisy
 
 __all__ = ["pixel_pass"]
 
@@ -39,30 +40,11 @@ def _keep(image: Any, out: Any) -> None:
 
 
 @plain
-def pixel_pass(
-    images: Any,
-    offset: Any,
-    elements: Any,
-    log_priors: Any,
-    z: Any,
-    relative: Any,
-    scales: Any,
-    layout: Any,
-    gap: Any,
-    wide: Any,
-    state: Any,
-    alive: Any,
-) -> None:
+def pixel_pass(chunk: Chunk, noisy: Noisy, layout: Any, gap: Any, wide: Any, state: Any, alive: Any) -> None:
     """All images of a chunk.
 
     Args:
-        images: (N, C, H W) uint8 or float32, the stored source.
-        offset: real, what is subtracted from stored values.
-        elements: (n,) indices of the chunk's images.
-        log_priors: (n,) real, log2 of the prior.
-        z: (B, C, plane) real, padded with zeros; doubled where relative.
-        relative: (B,) bool: distances less |z|^2.
-        scales: (B,) real, log2(e) / (2 sigma^2).
+        noisy: z is (B, C, plane), padded with zeros.
         layout: integers (height, width, radius), radius r of windows of side 2 r + 1.
         gap: real, bits: what lies further below the running maximum may be left out.
         wide: real, bits >= gap: what lies further below it certainly weighs nothing, however float32 rounds.
@@ -70,6 +52,8 @@ def pixel_pass(
             LOWEST_LOGIT, and with zeros.
         alive: (B, n) uint8, results: 0 where every logit of the image (and of the others of its four) is below `wide`.
     """
+    images, offset, elements, log_priors = chunk
+    z, relative, scales = noisy
     height, width, radius = layout
     channels, plane, pixels = z.shape[1], z.shape[2], height * width
     side, stride = 2 * radius + 1, width + radius

@@ -18,6 +18,7 @@ import numpy as np
 from smalti.engine.compiled.exp2 import exp2
 from smalti.engine.compiled.jit import plain
 from smalti.engine.compiled.kernels import scratch
+from smalti.engine.compiled.records import Chunk, Directions, Places, Sketched
 from smalti.engine.compiled.sketch_rows import COARSE, FINE, QUERIES, sketch_distance, survivors, window_distance
 
 __all__ = ["LARGEST", "absorb_one", "search_pass"]
@@ -74,16 +75,14 @@ def _sketch(
     x: Any,
     layout: Any,
     grid: Any,
-    filters: Any,
-    axes: Any,
-    passes: Any,
-    directions: Any,
+    sketches: Directions,
     along: Any,
     line: Any,
     coordinates: Any,
     squares: Any,
 ) -> None:
     """The coordinates of an image's windows, (F, places), and their |x|^2; `along` and `line` are scratch."""
+    filters, axes, passes, directions = sketches
     _, _, _, step, plane = layout
     height, width, _, columns = grid
     ones = np.ones((1, filters.shape[1]))
@@ -137,77 +136,40 @@ def _arrange(coordinates: Any, squares: Any, entries: Any, coarse: Any, fine: An
 
 @plain
 def search_pass(
-    images: Any,
-    offset: Any,
-    elements: Any,
-    log_priors: Any,
-    layout: Any,
-    grid: Any,
-    filters: Any,
-    axes: Any,
-    passes: Any,
-    directions: Any,
-    entries: Any,
-    classes: Any,
-    slots: Any,
-    coarse_z: Any,
-    fine_z: Any,
-    narrow_z: Any,
-    exact_z: Any,
-    rows: Any,
-    z_rows: Any,
-    z_starts: Any,
-    scales: Any,
-    gaps: Any,
-    roundings: Any,
-    most: int,
-    best: Any,
-    state: Any,
-    left: Any,
+    chunk: Chunk, places: Places, sketches: Directions, sketched: Sketched, most: int, best: Any, state: Any, left: Any
 ) -> None:
     """All images of a chunk.
 
     Args:
-        images: (N, C, H W) uint8 or float32, the stored source.
-        offset: float32, what is subtracted from stored values.
-        elements: (n,) indices of the chunk's images.
-        log_priors: (n,) float64, log2 of the prior.
-        layout: integers (H, W, margin, row, plane) of the images' canvas.
-        grid: integers: rows and columns of the canvas, with its margins; rows and columns of places.
-        filters, axes, passes, directions: see `Sketches`.
-        entries: (E,) int64 places, -1 where there is none.
-        classes: (M, 4) integers: first entry, number of entries, first slot, slot after the last.
-        slots: (S,) int64 queries, -1 where there is none.
-        coarse_z: (B, COARSE S) float32 short sketches of the slots.
-        fine_z: (B, S FINE) float32 long ones.
-        narrow_z, exact_z: (B, ...) float32 and float64, z on its canvas.
-        rows, z_rows: (C p,) int64: where the rows of a window lie on the canvas, from its first pixel on, of images and of z.
-        z_starts: (K,) int64: where the queries' windows begin on z's canvas.
-        scales: (B,) float64, log2(e) / (2 sigma^2).
-        gaps: (B,) float64 bits: what lies further below the best is left out.
-        roundings: (B, 2): how far a computed sketch or window may lie from the exact one, as a distance; and 1 + the relative error of a
-            sum of squares.
+        chunk: its log_priors are float64, its offset float32.
+        places: the windows of an image, and what they are compared with.
+        sketches: what windows are sketched along.
+        sketched: the windows of z.
         most: pairs; a z that more than these are left for after short sketches is given up, one that matters counting as DEAR more.
         best: (B, K) float64: the largest logits seen so far; rises.
         state: (B, K (2 + C)) float64: each query's maximum, total, totals of pixels: the result. Begins at LOWEST_LOGIT, 0, 0.
         left: (B, 3) int64: pairs that were left after short sketches, after long ones, that mattered; is added to.
     """
+    images, offset, elements, log_priors = chunk
+    layout, grid, rows, entries, classes, slots = places
+    filters, _, _, directions = sketches
+    coarse_z, fine_z, narrow_z, exact_z, z_rows, z_starts, scales, gaps, roundings = sketched
     _, _, _, step, plane = layout
     tall, wide, _, columns = grid
     channels, side = images.shape[1], filters.shape[1]
-    places, entry_count, slot_count = grid[2] * grid[3], entries.shape[0], slots.shape[0]
+    entry_count, slot_count = entries.shape[0], slots.shape[0]
     fine = directions.shape[0] >= COARSE
     centre = (side // 2) * (step + 1)
     x = scratch(1, channels * plane + SLACK, narrow_z)[0]
     coarse = scratch(1, COARSE * entry_count, narrow_z)[0]
-    long = scratch(1, places * FINE, narrow_z)[0]
+    long = scratch(1, grid[2] * grid[3] * FINE, narrow_z)[0]
     along, line = np.zeros(tall * columns), np.zeros(wide)
-    coordinates, squares = np.zeros((directions.shape[0], places)), np.zeros(places)
+    coordinates, squares = np.zeros((directions.shape[0], grid[2] * grid[3])), np.zeros(grid[2] * grid[3])
     limits = np.full(slot_count, np.float32(-1))
     found = np.empty(entry_count * QUERIES, np.int64)
     for j in range(elements.shape[0]):
         _load(images[elements[j]], offset, layout, x)
-        _sketch(x, layout, grid, filters, axes, passes, directions, along, line, coordinates, squares)
+        _sketch(x, layout, grid, sketches, along, line, coordinates, squares)
         _arrange(coordinates, squares, entries, coarse, long)
         for b in range(state.shape[0]):
             for slot in range(slot_count):

@@ -26,6 +26,7 @@ from smalti.engine.compiled.kernels import (
     spread_box,
     spread_tape,
 )
+from smalti.engine.compiled.records import Box, BoxLayout, Chunk, Noisy, Normaliser, Shares
 
 __all__ = ["box_shares"]
 
@@ -77,36 +78,29 @@ def _take(tape: Any, at: int, places: Any, factor: Any, out: Any, total: Any) ->
 
 @plain
 def box_shares(
-    images: Any,
-    offset: Any,
-    elements: Any,
-    log_priors: Any,
-    z: Any,
-    relative: Any,
-    scales: Any,
-    layout: Any,
-    response: Any,
-    references: Any,
-    corrections: Any,
+    chunk: Chunk,
+    noisy: Noisy,
+    layout: BoxLayout,
+    response: Box,
+    normaliser: Normaliser,
     alive: Any,
     least: Any,
-    flips: int,
     places: Any,
     factors: Any,
-    kept: Any,
-    numbers: Any,
-    entropy: Any,
+    shares: Shares,
 ) -> None:
     """The largest shares of one chunk, and the entropy of all.
 
     Args:
-        images .. least: as for `kernels.box_numerator`; rows B to 2 B of z are the mirror images of rows 0 to B where `flips` is 2.
+        chunk .. least: as for `kernels.box_numerator`; rows B to 2 B of z are the mirror images of rows 0 to B where there are flips.
         places: (flips, P) int64, the pixels in the plane of z, and of its mirror image.
         factors: (P,) real, 1 / sum_k R_k there.
-        kept, numbers: (B, top, P) float32 and int64, results: the largest shares, descending, and 2 times the image's index, plus 1
-            if mirrored; begin with 0.
-        entropy: (B, P) float32, result: - sum over images of share log2(share), the flips of an image together.
+        shares: results.
     """
+    images, offset, elements, log_priors = chunk
+    z, relative, scales = noisy
+    references, corrections = normaliser
+    kept, numbers, entropy = shares
     height, width, stride, first, row, box_height, box_width, box_first, windows = layout
     channels, plane = z.shape[1], z.shape[2]
     image = scratch(channels, plane, z)
@@ -121,6 +115,7 @@ def box_shares(
     share, total = np.zeros(places.shape[1], np.float32), np.zeros(places.shape[1], np.float32)
     fraction_bits = np.zeros(places.shape[1], np.int32)
     bits, fraction = total.view(np.int32), fraction_bits.view(np.float32)
+    flips = places.shape[0]
     batch = z.shape[0] // flips
     for j in range(elements.shape[0]):
         load(images[elements[j]], offset, image)

@@ -23,6 +23,7 @@ import numpy as np
 from smalti.engine.compiled.exp2 import exp2
 from smalti.engine.compiled.jit import plain
 from smalti.engine.compiled.kernels import padded, scratch
+from smalti.engine.compiled.records import Chunk, Noisy, Shifts, States
 from smalti.engine.compiled.search_kernels import absorb_one
 from smalti.engine.compiled.shift_rows import (
     AT_ONCE,
@@ -100,57 +101,33 @@ def _carry(state: Any, carried: Any, plane: int, channels: int) -> None:
 
 @plain
 def shift_pass(
-    images: Any,
-    offset: Any,
-    elements: Any,
-    log_priors: Any,
-    z: Any,
+    chunk: Chunk,
+    noisy: Noisy,
     exact_z: Any,
-    relative: Any,
     exact: bool,
     gaps: bool,
-    scales: Any,
-    x_layout: Any,
-    z_layout: Any,
-    row_groups: Any,
-    row_penalties: Any,
-    column_jobs: Any,
-    segments: Any,
-    ends: Any,
-    state_layout: Any,
+    shifts: Shifts,
     gap: Any,
     slack: Any,
-    state: Any,
-    exact_state: Any,
+    states: States,
 ) -> None:
     """All images of a chunk, all shifts.
 
     Args:
-        images: (N, C, H W) uint8 or float32, the stored source.
-        offset: float32, what is subtracted from stored values.
-        elements: (n,) indices of the chunk's images.
-        log_priors: (n,) float64, log2 of the prior.
-        z, exact_z: (B, C planes) float32 and float64, z on its canvas (doubled where relative).
-        relative: (B,) bool: distances less |z|^2.
+        chunk: its log_priors are float64, its offset float32.
+        noisy: z is (B, C planes) float32, on its canvas; scales are float64.
+        exact_z: the same z in float64.
         exact: whether the elements that matter, by their float32 distances, are looked at in float64; else float32 does.
             Distances are relative then for all z.
         gaps: whether sums down strips are gaps of running ones, where distances are relative.
-        scales: (B,) float64, log2(e) / (2 sigma^2).
-        x_layout: integers (H, W, radius, top margin, left margin, row, plane) of the images' canvas.
-        z_layout: integers (row, plane) of z's.
-        row_groups: (G, 4) integers: first row of the windows, their number (rows below H continue from 0), the row of z's and of the
-            images' canvas where the first window's box begins, for the first of FOUR shifts.
-        row_penalties: (G, rows, FOUR) float32, 0 or NOWHERE.
-        column_jobs: (J, 5) integers, one for each shift of the columns: columns [low, high) of the images' canvas that are looked at,
-            whole vectors; what is to be added to a position for z's canvas; its segments [first, last).
-        segments: (S, 3) integers: column of the images' canvas where the first window's box begins, windows, column of the first's state.
-        ends: (W + vectors) float32: W zeros, then NOWHERE.
-        state_layout: integers (row, plane) of the states.
+        shifts: where they are.
         gap, slack: (B,) float32: an element matters where logit + gap >= maximum * slack; bits, and 1 + a relative error.
-        state: (B, (2 + C) planes) float32: running maximum; total and totals of pixels of one image. Begins with logits that were seen,
-            or at LOWEST_LOGIT, and with zeros.
-        exact_state: the same, float64, of all images: the result. Begins at LOWEST_LOGIT, 0, 0.
+        states: of the windows: results.
     """
+    images, offset, elements, log_priors = chunk
+    z, relative, scales = noisy
+    x_layout, z_layout, row_groups, row_penalties, column_jobs, segments, ends = shifts
+    state_layout, state, exact_state = states
     height, width, radius, _, _, step, plane = x_layout
     z_step, z_plane = z_layout
     state_step, state_plane = state_layout

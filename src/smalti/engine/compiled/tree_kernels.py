@@ -13,6 +13,7 @@ import numpy as np
 from smalti.engine.compiled.exp2 import exp2
 from smalti.engine.compiled.jit import plain
 from smalti.engine.compiled.kernels import scratch
+from smalti.engine.compiled.records import Means, Terms, Tree
 from smalti.engine.compiled.rows import LANES
 from smalti.engine.compiled.tree_rows import apart, change_row, weigh_row, weighted_sum
 
@@ -58,20 +59,7 @@ def _terms(tile: Any, offset: float, slopes: Any, constants: Any, factor: float,
 
 @plain
 def tree_means(
-    images: Any,
-    offset: float,
-    elements: Any,
-    origins: Any,
-    slopes: Any,
-    constants: Any,
-    factors: Any,
-    bits: Any,
-    gap: Any,
-    tree: Any,
-    replies: Any,
-    best: Any,
-    masses: Any,
-    sums: Any,
+    images: Any, offset: float, elements: Any, terms: Terms, gap: Any, tree: Tree, responses: Any, means: Means
 ) -> None:
     """One chunk: posterior means of single entries, in running form. B z, K masks, P = D entries, or pixels of C entries.
 
@@ -79,16 +67,14 @@ def tree_means(
         images: (N, D) uint8 or float32, the stored source.
         offset: float64, what is subtracted from stored values.
         elements: (n,) indices of the chunk's images.
-        origins: (B, n) int32 or float64, whole: the sum of the empty mask, -log2(prior) in quanta.
-        slopes, constants, factors: (B, D), (B, P) and (B,) float64: a term is factor sum_c x (x + slope) + constant, in quanta.
-        bits: (B,) float32, of a quantum.
+        terms: of the sums, each of n images.
         gap: float32, bits above its mask's least sum from which a weight is left out.
-        tree: (places, starts, entries, number of rows) of a `MaskTree`.
-        replies: (K, M) int64, the entries whose means are wanted of each mask.
-        best: (B, K) as origins: results, the least sum, in quanta; to begin with, more than any.
-        masses: (B, K) float64: sum of 2^-(bits (S - best)).
-        sums: (B, M, K) float64: the same times the entry, in the units of the stored images.
+        tree: of the masks.
+        responses: (K, M) int64, the entries whose means are wanted of each mask.
+        means: of these entries; `highest`, as the origins, is the least sum S, in quanta, to begin with, more than any; `totals` float64.
     """
+    origins, slopes, constants, factors, bits = terms
+    best, masses, sums = means
     places, starts, entries, rows = tree
     batch, size = slopes.shape
     plane = constants.shape[1]
@@ -113,11 +99,11 @@ def tree_means(
                 if low < before:
                     factor = exp2(-bits[b] * apart(before, low))
                     masses[b, k] *= factor
-                    for m in range(replies.shape[1]):
+                    for m in range(responses.shape[1]):
                         sums[b, m, k] *= factor
                     best[b, k] = before = low
                 elif bits[b] * apart(low, before) > gap:
                     continue
                 masses[b, k] += weigh_row(held, places[k, 1] * LANES, before, bits[b], counted, weights)
-                for m in range(replies.shape[1]):
-                    sums[b, m, k] += weighted_sum(weights, tile, replies[k, m] * LANES, small)
+                for m in range(responses.shape[1]):
+                    sums[b, m, k] += weighted_sum(weights, tile, responses[k, m] * LANES, small)

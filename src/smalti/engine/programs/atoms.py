@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from smalti.engine.compiled.records import MaskSums
 from smalti.engine.compiled.rows import LANES
 
 __all__ = ["Atoms", "grouped", "make_atoms"]
@@ -21,13 +22,7 @@ BLOCK = 4  # pixels: neighbours in the order of queries lie in a square of this 
 class Atoms:
     """Masks of K queries. Within a group, an atom is a set of entries that the same queries look at with the same weights.
 
-    Attributes:
-        groups: (G, 4) int64: first query, number of queries, first atom, atom after the last.
-        atoms: (A + 1,) int64: where the entries of each atom begin.
-        places: (E,) int64: entry number times LANES.
-        values: (E,) float64: weight of the entry.
-        member_starts: (A + 1,) int64: where the queries of each atom begin.
-        members: (M,) int64: queries.
+    The attributes are those of `smalti.engine.compiled.records.MaskSums`, values in float64.
     """
 
     groups: np.ndarray
@@ -36,25 +31,27 @@ class Atoms:
     values: np.ndarray
     member_starts: np.ndarray
     members: np.ndarray
-    _typed: dict[type, tuple] = field(default_factory=dict)
+    _values: dict[type, np.ndarray] = field(default_factory=dict)
 
     @property
     def largest(self) -> int:
         """Most queries of a group."""
         return int(self.groups[:, 1].max())
 
-    def arrays(self, real: type) -> tuple:
-        """What the kernels take, weights as `real`."""
-        if real not in self._typed:
-            self._typed[real] = (
-                self.groups,
-                self.atoms,
-                self.places,
-                self.values.astype(real),
-                self.member_starts,
-                self.members,
-            )
-        return self._typed[real]
+    def sums(self, real: type, channels: int) -> MaskSums:
+        """What the kernels take, weights as `real`; `channels` that an entry stands for."""
+        if real not in self._values:
+            self._values[real] = self.values.astype(real)
+        return MaskSums(
+            self.groups,
+            self.atoms,
+            self.places,
+            self._values[real],
+            self.member_starts,
+            self.members,
+            self.largest,
+            channels,
+        )
 
 
 def grouped(masks: np.ndarray, anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from smalti.engine.compiled.records import Chunk
 from smalti.engine.elements import Selection, units
 from smalti.engine.precision import double
 from smalti.engine.problem import Problem
@@ -49,6 +50,11 @@ class Program:
         # (flips B,): whether noise is most of the distances, sigma^2 against the images' mean square, in stored units
         self.noisy = LOG2E / (2 * self.scales) >= (some**2).mean()
 
+    def chunk(self, chosen: np.ndarray, real: type, images: np.ndarray | None = None) -> Chunk:
+        """The images numbered `chosen` of the selection, for a kernel that works in `real`, from `images` (N, ...), as (N, C, H W)."""
+        indices, log_priors = self.selection.indices[chosen], self.log_priors[chosen].astype(real)
+        return Chunk(self.images if images is None else images, real(self.offset), indices, log_priors)
+
     def normalisers(self) -> np.ndarray:
         """Phase 1: (B, K) natural log-normalisers."""
         raise NotImplementedError
@@ -81,18 +87,27 @@ class Program:
 
     # --------------------------------------------------------------------------------------------------- precision
 
+    def exact(self, highest: np.ndarray) -> np.ndarray:
+        """(B,) bool: which z need float64, from the largest logits of their queries (B, K), bits."""
+        return double(np.abs(highest).max(1) / LOG2E, self.relative_error)
+
     def again_in_float64(
-        self, largest: np.ndarray, alive: np.ndarray, again: Callable[[np.ndarray, np.ndarray], None]
+        self, highest: np.ndarray, alive: np.ndarray, again: Callable[[np.ndarray, np.ndarray], None]
     ) -> None:
         """`again(rows, elements)` for every z whose float32 distances would not do, by itself, so that it cannot depend on the batch.
 
+        Whole images and shifts have ways of their own. Of whole images there is a logit each, not sums, so that those near the largest
+        are computed again and no others; over all shifts float32 says which elements matter, and they alone are looked at in float64, in
+        the same pass.
+
         Args:
-            largest: (B,) magnitude of the largest of the logits that matter, bits.
+            highest: (B, K) largest logits, bits.
             alive: (flips B, n), 0 where every weight of the element underflowed in float32.
             again: computes the rows of (flips B,) that belong to one z over the elements that weigh anything, or all where float32
                 cannot tell, in float64.
         """
-        for b in np.flatnonzero(double(largest / LOG2E, self.relative_error)):
+        largest = np.abs(highest).max(1)
+        for b in np.flatnonzero(self.exact(highest)):
             rows = self.both_flips(np.array([b]))
             trusted = largest[b] * self.relative_error * 4 < TRUSTED_GAP
             elements = np.flatnonzero(alive[rows].any(0)) if trusted else np.arange(alive.shape[1])

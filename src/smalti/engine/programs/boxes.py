@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from smalti.engine.compiled import kernels
+from smalti.engine.compiled.records import Moments, Noisy, Normaliser, Product, Shares
 from smalti.engine.compiled.share_kernels import box_shares
 from smalti.engine.elements import Selection
-from smalti.engine.precision import WINDOW_ERROR, by_precision, double
+from smalti.engine.precision import WINDOW_ERROR, by_precision
 from smalti.engine.problem import Problem
 from smalti.engine.programs.base import LOWEST, Program, chunks_of, parts_of, seeds
 from smalti.engine.programs.geometry import Geometry
@@ -28,32 +29,20 @@ class BoxProgram(Program):
 
     def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> None:
         super().__init__(problem, z, sigma, selection)
-        box, reply = problem.queries.boxes(problem.shape), problem.responses.boxes(problem.shape)
+        box, response = problem.queries.boxes(problem.shape), problem.responses.boxes(problem.shape)
         assert box is not None
-        assert reply is not None
-        self.geometry = Geometry(box, reply, problem.shape)
+        assert response is not None
+        self.geometry = Geometry(box, response, problem.shape)
         # from phase 1 to phase 2: which images weigh anything
         self.alive = np.full((len(self.z), len(selection)), kernels.HEAVY, np.uint8)
         self.bits = self.gaps()
         self.shifts = self.where_relative(self.window_squares())
 
-    def _arguments(self, batch: np.ndarray, chosen: np.ndarray, real: type, z: np.ndarray) -> tuple:
-        """What every kernel takes first."""
-        return (
-            self.images,
-            real(self.offset),
-            self.selection.indices[chosen],
-            self.log_priors[chosen].astype(real),
-            z,
-            self.noisy[batch],
-            self.scales[batch].astype(real),
-            self.geometry.layout,
-        )
-
-    def _inputs(self, batch: np.ndarray, real: type) -> np.ndarray:
+    def _noisy(self, batch: np.ndarray, real: type) -> Noisy:
         """z of the kernels: doubled where distances are relative."""
         doubled = np.where(self.noisy[batch], 2, 1)[:, None, None, None]
-        return self.geometry.planes(self.z[batch] * doubled, real)
+        z = self.geometry.planes(self.z[batch] * doubled, real)
+        return Noisy(z, self.noisy[batch], self.scales[batch].astype(real))
 
     def normalisers(self) -> np.ndarray:
         """Phase 1: (B, K) natural log-normalisers."""
@@ -70,9 +59,10 @@ class BoxProgram(Program):
         shape = len(self.z), self.geometry.box.rows * self.geometry.box.columns
         found = Normalisers(np.empty(shape), np.empty(shape))
         self._phase_one(np.arange(len(self.z)), everything, np.float32, found)
-        largest = np.abs(self._join(found).highest).max(1)
         self.again_in_float64(
-            largest, self.alive, lambda rows, elements: self._phase_one(rows, elements, np.float64, found)
+            self._join(found).highest,
+            self.alive,
+            lambda rows, elements: self._phase_one(rows, elements, np.float64, found),
         )
         return self._join(found)
 
@@ -84,8 +74,7 @@ class BoxProgram(Program):
 
     def _phase_one(self, batch: np.ndarray, elements: np.ndarray, real: type, out: Normalisers) -> None:
         """Relative normalisers of the z numbered `batch` over `elements` of the selection, into the rows `batch` of out."""
-        geometry = self.geometry
-        z = self._inputs(batch, real)
+        geometry, noisy = self.geometry, self._noisy(batch, real)
         chunks = chunks_of(elements)
         alive = np.zeros((len(batch), len(self.selection)), np.uint8)
 
@@ -93,9 +82,9 @@ class BoxProgram(Program):
             state = aligned((len(batch), 2, geometry.windows), real)
             state[:, 0] = highest
             flags = np.zeros((len(batch), len(chosen)), np.uint8)
-            bounds = (real(bits) for bits in self.bits)
+            gap, wide = (real(bits) for bits in self.bits)
             kernels.box_normalisers(
-                *self._arguments(batch, chosen, real, z), *bounds, state.reshape(len(batch), -1), flags
+                self.chunk(chosen, real), noisy, geometry.layout, gap, wide, state.reshape(len(batch), -1), flags
             )
             alive[:, chosen] = flags
             return Normalisers(*state.astype(np.float64).transpose(1, 0, 2))
@@ -114,53 +103,58 @@ class BoxProgram(Program):
     def both_phases(self) -> np.ndarray:
         return self.relative_numerator(self.relative_normalisers())
 
-    def _spread(self, normalisers: Normalisers) -> tuple[np.ndarray, np.ndarray]:
-        """References and corrections for the kernels, (flips B, windows); no weight where there is no window."""
+    def _spread(self, normalisers: Normalisers) -> Normaliser:
+        """For the kernels, (flips B, windows) float64; no weight where there is no window."""
         with np.errstate(divide="ignore"):
             corrections = np.where(normalisers.mass > 0, 1 / normalisers.mass, 0)
         pair = normalisers.highest, corrections
         if self.flips == 2:
             pair = tuple(np.concatenate([v, self.geometry.mirror(v)]) for v in pair)  # type: ignore[assignment]
-        return self.geometry.spread(pair[0], np.inf), self.geometry.spread(pair[1], 0.0)
+        return Normaliser(self.geometry.spread(pair[0], np.inf), self.geometry.spread(pair[1], 0.0))
 
     def relative_numerator(self, normalisers: Normalisers) -> np.ndarray:
         geometry = self.geometry
-        references, corrections = self._spread(normalisers)
-        needed = np.tile(double(np.abs(normalisers.highest).max(1) / LOG2E, WINDOW_ERROR), self.flips)
+        spread = self._spread(normalisers)
+        needed = np.tile(self.exact(normalisers.highest), self.flips)
         total = np.zeros((len(self.z), self.z.shape[1], geometry.plane))
         for batch, real in by_precision(needed):
-            pair = aligned_copy(references[batch], real), aligned_copy(corrections[batch], real)
-            total[batch] = self._phase_two(batch, real, *pair)
+            normaliser = Normaliser(*(aligned_copy(part[batch], real) for part in spread))
+            total[batch] = self._phase_two(batch, real, normaliser)
         return self.fold(geometry.images(total)) / self.unit
 
-    def _phase_two(self, batch: np.ndarray, real: type, references: np.ndarray, corrections: np.ndarray) -> np.ndarray:
-        geometry = self.geometry
-        z = self._inputs(batch, real)
+    def _phase_two(self, batch: np.ndarray, real: type, normaliser: Normaliser) -> np.ndarray:
+        geometry, noisy = self.geometry, self._noisy(batch, real)
+        shape = (len(batch), self.z.shape[1], geometry.plane)
         chunks = chunks_of(np.flatnonzero((self.alive[batch] == kernels.HEAVY).any(0)))
 
         def work(number: int) -> np.ndarray:
             chosen = chunks[number]
-            numerator = aligned((len(batch), z.shape[1], geometry.plane), real)
+            numerator = aligned(shape, real)
             alive = np.ascontiguousarray(self.alive[np.ix_(batch, chosen)])
-            arguments = self._arguments(batch, chosen, real, z)
-            outer = geometry.outer(geometry.reply)
             kernels.box_numerator(
-                *arguments, outer, references, corrections, alive, np.float32(-self.bits[0]), numerator
+                self.chunk(chosen, real),
+                noisy,
+                geometry.layout,
+                geometry.outer(geometry.response),
+                normaliser,
+                alive,
+                np.float32(-self.bits[0]),
+                numerator,
             )
             return numerator
 
-        return sum(in_order(work, len(chunks)), np.zeros((len(batch), z.shape[1], geometry.plane)))
+        return sum(in_order(work, len(chunks)), np.zeros(shape))
 
     def covariance_product(self, direction: np.ndarray, transpose: bool) -> tuple[np.ndarray, np.ndarray]:
         """sum_k outer_k * Cov_k(x, x) (inner_k * direction), (B, C, H, W), and sum_k w_k^i <inner_k * direction, x^i - E_k> of each
         selected image, (B, n): float64, working scale. Leaves out nothing."""
         self.bits = -LOWEST, -LOWEST
         geometry = self.geometry
-        inner, outer = (geometry.reply, geometry.box) if transpose else (geometry.box, geometry.reply)
-        references, corrections = self._spread(self.relative_normalisers())
-        everyone = np.arange(len(self.z))
-        z = self._inputs(everyone, np.float64)
+        inner, outer = (geometry.response, geometry.box) if transpose else (geometry.box, geometry.response)
+        normaliser = self._spread(self.relative_normalisers())
+        noisy = self._noisy(np.arange(len(self.z)), np.float64)
         along = geometry.planes(self.with_flips(direction), np.float64)
+        product = Product(geometry.inner(inner), geometry.outer(outer), along)
         chunks = chunks_of(np.flatnonzero(self.alive.any(0)))
         means = np.zeros((len(self.z), geometry.windows))
 
@@ -172,15 +166,13 @@ class BoxProgram(Program):
             mass = np.zeros_like(means)
             numerator = np.zeros((*self.z.shape[:2], geometry.plane))
             kernels.box_covariance(
-                *self._arguments(everyone, chunks[number], np.float64, z),
-                geometry.inner(inner),
-                geometry.outer(outer),
-                along,
-                references,
-                corrections,
-                mean,
+                self.chunk(chunks[number], np.float64),
+                noisy,
+                geometry.layout,
+                product,
+                normaliser,
                 centred,
-                mass,
+                Moments(mass, mean),
                 numerator,
                 moved,
             )
@@ -204,41 +196,42 @@ class BoxProgram(Program):
         """See `smalti.engine.backend.Shares`, for pixels (P, 2)."""
         geometry, problem = self.geometry, self.problem
         found = self.relative_normalisers()
-        references, corrections = self._spread(found)
-        needed = np.tile(double(np.abs(found.highest).max(1) / LOG2E, WINDOW_ERROR), self.flips)
+        spread = self._spread(found)
+        needed = np.tile(self.exact(found.highest), self.flips)
         y, x = pixels.T
         places = np.stack([y * geometry.width + x, y * geometry.width + geometry.width - 1 - x][: self.flips])
         factors = 1 / problem.coverage.expand(problem.shape).mean(0).numpy()[y, x]
         kept = np.zeros((self.batch, top, len(pixels)), np.float32)
         numbers = np.zeros(kept.shape, np.int64)
         entropy = np.zeros((self.batch, len(pixels)))
-        for batch, real in ((np.flatnonzero(~needed), np.float32), (np.flatnonzero(needed), np.float64)):
-            if not len(batch):
-                continue
-            z = self._inputs(batch, real)
-            pair = aligned_copy(references[batch], real), aligned_copy(corrections[batch], real)
+        for batch, real in by_precision(needed):
+            noisy = self._noisy(batch, real)
+            normaliser = Normaliser(*(aligned_copy(part[batch], real) for part in spread))
             own = batch[: len(batch) // self.flips]
             chunks = parts_of(np.flatnonzero((self.alive[batch] == kernels.HEAVY).any(0)))
 
-            def work(number: int, batch=batch, real=real, z=z, pair=pair, own=own, chunks=chunks):  # type: ignore[no-untyped-def]
+            def work(number: int, batch=batch, real=real, noisy=noisy, normaliser=normaliser, own=own, chunks=chunks):  # type: ignore[no-untyped-def]
                 chosen = chunks[number]
-                best = np.zeros((len(own), *kept.shape[1:]), np.float32)
-                which, bits = np.zeros(best.shape, np.int64), np.zeros((len(own), len(pixels)), np.float32)
+                shape = (len(own), *kept.shape[1:])
+                shares = Shares(
+                    np.zeros(shape, np.float32),
+                    np.zeros(shape, np.int64),
+                    np.zeros((len(own), len(pixels)), np.float32),
+                )
                 alive = np.ascontiguousarray(self.alive[np.ix_(batch, chosen)])
                 box_shares(
-                    *self._arguments(batch, chosen, real, z),
-                    geometry.outer(geometry.reply),
-                    *pair,
+                    self.chunk(chosen, real),
+                    noisy,
+                    geometry.layout,
+                    geometry.outer(geometry.response),
+                    normaliser,
                     alive,
                     np.float32(-self.bits[0]),
-                    self.flips,
                     places,
                     factors.astype(real),
-                    best,
-                    which,
-                    bits,
+                    shares,
                 )
-                return best, which, bits
+                return shares
 
             for best, which, bits in in_order(work, len(chunks)):
                 both, ids = np.concatenate([kept[own], best], 1), np.concatenate([numbers[own], which], 1)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from smalti.engine.compiled import tree_kernels
+from smalti.engine.compiled.records import Means, Terms, Tree
 from smalti.engine.elements import Selection
 from smalti.engine.precision import TOLERATED, rounding_error
 from smalti.engine.problem import Problem
@@ -40,14 +41,14 @@ class _Layout:
 
     Attributes:
         trees: one for each flip: of the masks, and of their mirror images.
-        replies: the same: (K, M) entries that a mask responds with, in the tree's order.
+        entries: the same: (K, M) entries that a mask responds with, in the tree's order.
         weight: of all entries of all masks.
         summed: whether masks are the same in all channels.
         dither: (entries,) in quanta.
     """
 
     trees: list[MaskTree]
-    replies: list[np.ndarray]
+    entries: list[np.ndarray]
     weight: float
     summed: bool
     dither: np.ndarray
@@ -85,7 +86,7 @@ class TreeProgram(OnePassProgram):
 
     def posteriors(self) -> Running:
         if self._found is None:
-            running: Running = np.empty((len(self.z), 2 + self.layout.replies[0].shape[1], len(self.order)))
+            running: Running = np.empty((len(self.z), 2 + self.layout.entries[0].shape[1], len(self.order)))
             for flip in range(self.flips):
                 for real in LARGEST:
                     fits = self.coarse if real is np.int32 else ~self.coarse
@@ -98,8 +99,8 @@ class TreeProgram(OnePassProgram):
         return self._found
 
     def as_images(self, means: np.ndarray) -> np.ndarray:
-        entries = np.empty_like(self.layout.replies[0])
-        entries[self.order] = self.layout.replies[0]
+        entries = np.empty_like(self.layout.entries[0])
+        entries[self.order] = self.layout.entries[0]
         return images_of(means, entries, self.points.shape[1]).reshape(self.batch, *self.z.shape[1:])
 
     def _ranges(self) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +118,7 @@ class TreeProgram(OnePassProgram):
         return middles, halves
 
     def _scan(self, flip: int, rows: np.ndarray, real: type) -> Running:
-        tree, replies = self.layout.trees[flip], self.layout.replies[flip]
+        tree, entries = self.layout.trees[flip], self.layout.entries[flip]
         quanta = self.reach[rows] / LARGEST[real]  # bits
         factors = self.bits[rows] / quanta
         constants = self.layout.dither - self.middles[rows] * factors[:, None]
@@ -128,22 +129,17 @@ class TreeProgram(OnePassProgram):
             chosen = chunks[number]
             best: np.ndarray = np.full(shape, BEYOND[real], real)
             masses = np.zeros(shape)
-            sums = np.zeros((shape[0], replies.shape[1], shape[1]))
+            sums = np.zeros((shape[0], entries.shape[1], shape[1]))
+            origins = np.rint((self.level - self.log_priors[chosen]) / quanta[:, None]).astype(real)
             tree_kernels.tree_means(
                 self.flat,
                 self.offset,
                 self.selection.indices[chosen],
-                np.rint((self.level - self.log_priors[chosen]) / quanta[:, None]).astype(real),
-                -2 * self.points[rows],
-                constants,
-                factors,
-                quanta.astype(np.float32),
+                Terms(origins, -2 * self.points[rows], constants, factors, quanta.astype(np.float32)),
                 np.float32(self.gap(len(chosen))),
-                (tree.places, tree.starts, tree.entries, tree.rows),
-                replies,
-                best,
-                masses,
-                sums,
+                Tree(tree.places, tree.starts, tree.entries, tree.rows),
+                entries,
+                Means(best, masses, sums),
             )
             return np.concatenate([(-best * quanta[:, None])[:, None], masses[:, None], sums], 1)
 
@@ -157,8 +153,8 @@ class TreeProgram(OnePassProgram):
 
 def _layout(problem: Problem) -> _Layout | None:
     shape = problem.shape
-    replies = single_entries(problem.responses.masks(shape).numpy(), shape, problem.flips)
-    if replies is None:
+    entries = single_entries(problem.responses.masks(shape).numpy(), shape, problem.flips)
+    if entries is None:
         return None
     queries = problem.queries.masks(shape).numpy()
     masks, weight = queries > 0, float(queries.max())
@@ -167,4 +163,4 @@ def _layout(problem: Problem) -> _Layout | None:
     tree = mask_tree(masks.reshape(len(masks), -1))
     trees = [tree, tree.mirrored(shape[2])][: problem.flips]
     dither = np.random.default_rng(SEED).uniform(-0.5, 0.5, masks[0].size)
-    return _Layout(trees, [reply[tree.order] for reply in replies], weight, masks.shape[1] == 1, dither)
+    return _Layout(trees, [own[tree.order] for own in entries], weight, masks.shape[1] == 1, dither)

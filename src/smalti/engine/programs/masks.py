@@ -10,8 +10,9 @@ import torch
 
 from smalti.engine.compiled import mask_kernels
 from smalti.engine.compiled.kernels import LOWEST_LOGIT
+from smalti.engine.compiled.records import MaskSums, Means, Noisy, Normaliser
 from smalti.engine.elements import Selection
-from smalti.engine.precision import PRODUCT_ERROR, by_precision, double
+from smalti.engine.precision import PRODUCT_ERROR, by_precision
 from smalti.engine.problem import Problem
 from smalti.engine.programs.atoms import Atoms, grouped, make_atoms
 from smalti.engine.programs.base import Program, chunks_of
@@ -30,18 +31,19 @@ class _Layout:
         queries: one for each flip: of the windows, and of their mirror images.
         responses: the same of the responses, in the same groups.
         order: (K,) query number k of the kernels is query order[k] of the problem.
-        summed, replies_summed: whether masks are the same in all channels.
+        summed, responses_summed: whether masks are the same in all channels.
         own: (K, entries) float64 queries in the kernels' order, for the sums of |z|^2.
-        replies: one for each flip: (K, M) entries that a query responds with, where these are single pixels or entries; else none.
+        entries: one for each flip: (K, M) entries, times LANES, that a query responds with, where these are single pixels or entries;
+            else none.
     """
 
     queries: list[Atoms]
     responses: list[Atoms]
     order: np.ndarray
     summed: bool
-    replies_summed: bool
+    responses_summed: bool
     own: np.ndarray
-    replies: list[np.ndarray]
+    entries: list[np.ndarray]
 
     @classmethod
     def of(cls, problem: Problem) -> _Layout:
@@ -77,24 +79,19 @@ class _Masks(Program):
         squares = squares.sum(1) if self.layout.summed else squares
         self.shifts = squares.reshape(self.batch, -1) @ self.layout.own.T * self.scales[: self.batch, None]
 
-    def _arguments(self, rows: np.ndarray, chosen: np.ndarray, real: type) -> tuple:
+    def _noisy(self, rows: np.ndarray, real: type) -> Noisy:
+        """z of the kernels: doubled where distances are relative."""
         doubled = np.where(self.noisy[rows], 2, 1)[:, None]
-        return (
-            self.flat,
-            real(self.offset),
-            self.selection.indices[chosen],
-            self.log_priors[chosen].astype(real),
-            (self.points[rows] * doubled).astype(real),
-            self.z.shape[1],
-            self.layout.summed,
-            self.noisy[rows],
-            self.scales[rows].astype(real),
-        )
+        return Noisy((self.points[rows] * doubled).astype(real), self.noisy[rows], self.scales[rows].astype(real))
+
+    def _sums(self, atoms: Atoms, summed: bool, real: type) -> MaskSums:
+        """Windows or responses of the kernels; `summed`: whether they are the same in all channels."""
+        return atoms.sums(real, self.z.shape[1] if summed else 1)
 
 
 def answers_are_entries(problem: Problem) -> bool:
     """Whether every response is one pixel or entry of weight 1."""
-    return bool(problem.planned(_Layout.of).replies)
+    return bool(problem.planned(_Layout.of).entries)
 
 
 class EntryProgram(_Masks, OnePassProgram):  # type: ignore[misc]
@@ -105,7 +102,7 @@ class EntryProgram(_Masks, OnePassProgram):  # type: ignore[misc]
         self.shifts = _in_order(self.shifts, self.layout.order)
 
     def scan(self, batch: np.ndarray, elements: np.ndarray, real: type, alive: np.ndarray) -> Running:
-        out: Running = np.empty((len(batch), 2 + self.layout.replies[0].shape[1], len(self.layout.order)))
+        out: Running = np.empty((len(batch), 2 + self.layout.entries[0].shape[1], len(self.layout.order)))
         for flip in range(self.flips):
             rows = np.flatnonzero(batch // self.batch == flip)
             out[rows] = self._scan_of(flip, batch[rows], elements, real, alive, rows)
@@ -114,7 +111,8 @@ class EntryProgram(_Masks, OnePassProgram):  # type: ignore[misc]
     def _scan_of(
         self, flip: int, batch: np.ndarray, elements: np.ndarray, real: type, alive: np.ndarray, rows: np.ndarray
     ) -> Running:
-        windows, replies = self.layout.queries[flip], self.layout.replies[flip]
+        windows, entries = self._sums(self.layout.queries[flip], self.layout.summed, real), self.layout.entries[flip]
+        noisy = self._noisy(batch, real)
         chunks = chunks_of(elements)
         shape = len(batch), len(self.layout.order)
 
@@ -122,14 +120,13 @@ class EntryProgram(_Masks, OnePassProgram):  # type: ignore[misc]
             chosen = chunks[number]
             highest: np.ndarray = np.full(shape, LOWEST_LOGIT, real)
             totals: np.ndarray = np.zeros(shape, real)
-            sums = np.zeros((shape[0], replies.shape[1], shape[1]))
+            means = Means(highest, totals, np.zeros((shape[0], entries.shape[1], shape[1])))
             flags = np.zeros((len(batch), len(chosen)), np.uint8)
-            arguments = self._arguments(batch, chosen, real)
-            mask_kernels.mask_means(
-                *arguments, windows.arrays(real), windows.largest, replies, highest, totals, sums, flags
-            )
+            mask_kernels.mask_means(self.chunk(chosen, real, self.flat), noisy, windows, entries, means, flags)
             alive[np.ix_(rows, chosen)] = flags
-            return np.concatenate([highest[:, None].astype(np.float64), totals[:, None].astype(np.float64), sums], 1)
+            return np.concatenate(
+                [highest[:, None].astype(np.float64), totals[:, None].astype(np.float64), means.sums], 1
+            )
 
         return functools.reduce(merged, in_order(work, len(chunks)))
 
@@ -138,8 +135,8 @@ class EntryProgram(_Masks, OnePassProgram):  # type: ignore[misc]
         return ordered if self.flips == 1 else merged(ordered[: self.batch], ordered[self.batch :])
 
     def as_images(self, means: np.ndarray) -> np.ndarray:
-        entries = np.empty_like(self.layout.replies[0])
-        entries[self.layout.order] = self.layout.replies[0] // mask_kernels.LANES
+        entries = np.empty_like(self.layout.entries[0])
+        entries[self.layout.order] = self.layout.entries[0] // mask_kernels.LANES
         return images_of(means, entries, self.points.shape[1]).reshape(self.batch, *self.z.shape[1:])
 
 
@@ -161,13 +158,12 @@ class MaskProgram(_Masks):
         """Phase 1 in the kernels' order, relative to `shifts`: (B, K)."""
         everything = np.arange(len(self.selection))
         found = self._phase_one(np.arange(self.batch), everything, np.float32)
-        largest = np.abs(found.highest).max(1)
 
         def again(rows: np.ndarray, elements: np.ndarray) -> None:
             exact = self._phase_one(rows[:1], elements, np.float64)
             found.highest[rows[0]], found.mass[rows[0]] = exact.highest[0], exact.mass[0]
 
-        self.again_in_float64(largest, self.alive, again)
+        self.again_in_float64(found.highest, self.alive, again)
         return found
 
     def _phase_one(self, batch: np.ndarray, elements: np.ndarray, real: type) -> Normalisers:
@@ -175,7 +171,7 @@ class MaskProgram(_Masks):
         return functools.reduce(Normalisers.merged, parts)
 
     def _phase_one_of(self, flip: int, rows: np.ndarray, elements: np.ndarray, real: type) -> Normalisers:
-        windows = self.layout.queries[flip]
+        windows, noisy = self._sums(self.layout.queries[flip], self.layout.summed, real), self._noisy(rows, real)
         chunks = chunks_of(elements)
         shape = len(rows), len(self.layout.order)
 
@@ -184,8 +180,7 @@ class MaskProgram(_Masks):
             highest: np.ndarray = np.full(shape, -np.inf, real)
             totals: np.ndarray = np.zeros(shape, real)
             flags = np.zeros((len(rows), len(chosen)), np.uint8)
-            arguments = self._arguments(rows, chosen, real)
-            mask_kernels.mask_normalisers(*arguments, windows.arrays(real), windows.largest, highest, totals, flags)
+            mask_kernels.mask_normalisers(self.chunk(chosen, real, self.flat), noisy, windows, highest, totals, flags)
             self.alive[np.ix_(rows, chosen)] = flags
             return Normalisers(highest.astype(np.float64), totals.astype(np.float64))
 
@@ -203,19 +198,17 @@ class MaskProgram(_Masks):
         with np.errstate(divide="ignore"):
             corrections = np.where(normalisers.mass > 0, 1 / normalisers.mass, 0)
         references = np.where(normalisers.mass > 0, normalisers.highest, np.inf)
-        needed = double(np.abs(normalisers.highest).max(1) / LOG2E, PRODUCT_ERROR)
         total = np.zeros(self.points.shape)
-        for batch, real in by_precision(needed):
+        for batch, real in by_precision(self.exact(normalisers.highest)):
             for flip in range(self.flips):
-                pair = references[batch].astype(real), corrections[batch].astype(real)
-                total[batch + flip * self.batch] = self._phase_two(flip, batch + flip * self.batch, real, *pair)
+                normaliser = Normaliser(references[batch].astype(real), corrections[batch].astype(real))
+                total[batch + flip * self.batch] = self._phase_two(flip, batch + flip * self.batch, real, normaliser)
         return self.fold(total.reshape(self.z.shape)) / self.unit
 
-    def _phase_two(
-        self, flip: int, rows: np.ndarray, real: type, references: np.ndarray, corrections: np.ndarray
-    ) -> np.ndarray:
-        layout = self.layout
-        windows, replies = layout.queries[flip], layout.responses[flip]
+    def _phase_two(self, flip: int, rows: np.ndarray, real: type, normaliser: Normaliser) -> np.ndarray:
+        layout, noisy = self.layout, self._noisy(rows, real)
+        windows = self._sums(layout.queries[flip], layout.summed, real)
+        responses = self._sums(layout.responses[flip], layout.responses_summed, real)
         chunks = chunks_of(np.flatnonzero(self.alive[rows].any(0)))
         gap = np.float32(self.gap(self.flips * len(self.images)))
 
@@ -223,13 +216,11 @@ class MaskProgram(_Masks):
             chosen = chunks[number]
             numerator = np.zeros((len(rows), self.points.shape[1]))
             mask_kernels.mask_numerator(
-                *self._arguments(rows, chosen, real),
-                windows.arrays(real),
-                replies.arrays(real),
-                windows.largest,
-                layout.replies_summed,
-                references,
-                corrections,
+                self.chunk(chosen, real, self.flat),
+                noisy,
+                windows,
+                responses,
+                normaliser,
                 gap,
                 np.ascontiguousarray(self.alive[np.ix_(rows, chosen)]),
                 numerator,

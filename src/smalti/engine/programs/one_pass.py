@@ -37,12 +37,11 @@ class OnePassProgram(Program):
             everyone, everything = np.arange(len(self.z)), np.arange(len(self.selection))
             alive = np.zeros((len(self.z), len(self.selection)), np.uint8)
             running = self.scan(everyone, everything, np.float32, alive)
-            largest = np.abs(self.joined(running)[:, 0]).max(1)
 
             def again(rows: np.ndarray, elements: np.ndarray) -> None:
                 running[rows] = self.scan(rows, elements, np.float64, np.zeros_like(alive[rows]))
 
-            self.again_in_float64(largest, alive, again)
+            self.again_in_float64(self.joined(running)[:, 0], alive, again)
             self._found = self.joined(running)
         return self._found
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from smalti.engine.compiled import kernels, pixel_kernels
+from smalti.engine.compiled.records import Noisy
 from smalti.engine.elements import Selection
 from smalti.engine.precision import WINDOW_ERROR
 from smalti.engine.problem import Problem
@@ -34,6 +35,7 @@ class PixelProgram(PixelMeansProgram):
         doubled = np.where(self.noisy[batch], 2, 1)[:, None, None]
         z = aligned((len(batch), self.channels, self.plane), real)
         z[..., : self.height * self.width] = (self.z[batch]).reshape(*z.shape[:2], -1) * doubled
+        noisy = Noisy(z, self.noisy[batch], self.scales[batch].astype(real))
         gap, wide = self.gaps()
 
         def work(chosen: np.ndarray, highest: np.ndarray) -> np.ndarray:
@@ -41,13 +43,8 @@ class PixelProgram(PixelMeansProgram):
             state[:, : self.plane] = highest
             flags = np.zeros((len(batch), len(chosen)), np.uint8)
             pixel_kernels.pixel_pass(
-                self.images,
-                real(self.offset),
-                self.selection.indices[chosen],
-                self.log_priors[chosen].astype(real),
-                z,
-                self.noisy[batch],
-                self.scales[batch].astype(real),
+                self.chunk(chosen, real),
+                noisy,
                 (self.height, self.width, self.radius),
                 real(gap),
                 real(wide),

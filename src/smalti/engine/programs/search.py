@@ -15,6 +15,7 @@ import torch
 
 from smalti.engine.compiled import search_kernels
 from smalti.engine.compiled.kernels import LOWEST_LOGIT
+from smalti.engine.compiled.records import Chunk, Directions, Places, Sketched
 from smalti.engine.compiled.sketch_rows import COARSE, FINE, QUERIES
 from smalti.engine.compiled.vectors import VECTOR
 from smalti.engine.elements import units
@@ -47,23 +48,19 @@ FILTER_COST, SHORT_COST, LONG_COST, WINDOW_COST, ROW_COST, MATTERS_COST = 0.17, 
 
 
 class SearchPlan(NamedTuple):
-    """Arguments of `search_pass` that depend on the problem alone, and the directions.
+    """What a search is that depends on the problem alone.
 
     Attributes:
         wrap: whether z wraps around; then only windows inside an image are places, else those that its border cuts too.
         side: of the windows.
-        layout, grid, entries, classes, slots: see `search_pass`.
+        places: of an image's windows.
         pairs: of a query and a place that are compared for each image.
         sketches: at most FINE - 1 directions.
     """
 
     wrap: bool
     side: int
-    layout: tuple[int, ...]
-    grid: tuple[int, ...]
-    entries: np.ndarray
-    classes: np.ndarray
-    slots: np.ndarray
+    places: Places
     pairs: int
     sketches: Sketches
 
@@ -75,7 +72,7 @@ class SearchPlan(NamedTuple):
         side, wrap = 2 * (problem.queries.size // 2) + 1, problem.queries.wrap
         images = np.asarray(problem.source.images)
         some = images[:: max(1, len(images) // DIRECTIONS)].astype(np.float64) - units(images)[1]
-        _, height, width = problem.shape
+        channels, height, width = problem.shape
         margin = 0 if wrap else side // 2
         tall, wide = height + 2 * margin, width + 2 * margin
         grid = (tall, wide, tall - side + 1, wide - side + 1)
@@ -95,11 +92,14 @@ class SearchPlan(NamedTuple):
         return SearchPlan(
             wrap,
             side,
-            (height, width, margin, wide, tall * wide),
-            grid,
-            np.concatenate(entries),
-            np.array(classes, np.int64),
-            np.concatenate(slots),
+            Places(
+                (height, width, margin, wide, tall * wide),
+                grid,
+                _rows_of_windows(channels, side, tall * wide, wide),
+                np.concatenate(entries),
+                np.array(classes, np.int64),
+                np.concatenate(slots),
+            ),
             pairs,
             Sketches.of(padded, side, FINE - 1),
         )
@@ -109,11 +109,16 @@ class SearchPlan(NamedTuple):
         short, long, matters = left[..., 0], left[..., 1], left[..., 2]
         fine = fine and len(self.sketches.directions) >= COARSE
         sketches = self.sketches if fine else self.sketches.first(COARSE - 1)
-        tall, _, rows, columns = self.grid
+        tall, _, rows, columns = self.places.grid
         filters = (1 + len(sketches.passes)) * tall * columns + (1 + len(sketches.directions)) * rows * columns
         window = WINDOW_COST + ROW_COST * self.side * len(self.sketches.axes)
         found = LONG_COST * short + window * long if fine else window * short
         return FILTER_COST * self.side * filters + SHORT_COST * self.pairs + found + MATTERS_COST * matters
+
+
+def _rows_of_windows(channels: int, side: int, plane: int, step: int) -> np.ndarray:
+    """(C p,): where the rows of a window lie on a canvas of such planes and rows, from its first pixel on."""
+    return (np.arange(channels)[:, None] * plane + np.arange(side) * step).reshape(-1)
 
 
 def _filled(numbers: np.ndarray, size: int) -> np.ndarray:
@@ -151,23 +156,28 @@ class Search:
         margins = ((0, 0), (0, 0), (radius, radius), (radius, radius))
         wide = np.pad(z, margins, "wrap" if plan.wrap else "constant")
         count, channels, tall, step = wide.shape
-        self.exact = aligned((count, channels * tall * step + 2 * LANES), np.float64)
-        self.exact[:, : channels * tall * step] = wide.reshape(count, -1)
-        self.narrow = aligned_copy(self.exact, np.float32)
-        self.starts = (np.arange(z.shape[2])[:, None] * step + np.arange(z.shape[3])).reshape(-1)
-        down = np.arange(side)
-        self.rows = (np.arange(channels)[:, None] * plan.layout[4] + down * plan.layout[3]).reshape(-1)
-        self.z_rows = (np.arange(channels)[:, None] * tall * step + down * step).reshape(-1)
-        self.short, self.long, norms = self._sketched(wide)
-        self.gaps = np.full(count, program.gap(compared) + ROUNDED)
+        exact = aligned((count, channels * tall * step + 2 * LANES), np.float64)
+        exact[:, : channels * tall * step] = wide.reshape(count, -1)
+        starts = (np.arange(z.shape[2])[:, None] * step + np.arange(z.shape[3])).reshape(-1)
+        short, long, norms = self._sketched(wide)
         numbers = channels * side**2
         largest = program.offset if program.images.dtype == np.uint8 else extent(program.problem.source)
         reach = self.sketches.rounding() * (norms + largest * numbers**0.5)
-        self.roundings = np.stack([reach, np.full(count, 1 + 2.0**-22 * (numbers + FINE))], 1)
+        self.z = Sketched(
+            short,
+            long,
+            aligned_copy(exact, np.float32),
+            exact,
+            _rows_of_windows(channels, side, tall * step, step),
+            starts,
+            program.scales[batch],
+            np.full(count, program.gap(compared) + ROUNDED),
+            np.stack([reach, np.full(count, 1 + 2.0**-22 * (numbers + FINE))], 1),
+        )
 
     def _sketched(self, wide: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Short sketches (rows, COARSE slots) and long ones (rows, slots FINE), and each z's largest norm of a window."""
-        count, slots = len(wide), self.plan.slots
+        count, slots = len(wide), self.plan.places.slots
         short, long = np.zeros((count, COARSE, len(slots))), np.zeros((count, len(slots), FINE))
         norms = np.empty(count)
         for row, image in enumerate(wide):
@@ -192,32 +202,21 @@ class Search:
             (rows, 2 + C, K) running posteriors of what can matter; (rows, 3) how many pairs were left after short sketches, long ones,
             and float32.
         """
-        program, plan = self.program, self.plan
+        program = self.program
         count, channels = len(self.batch), program.images.shape[1]
-        state = np.zeros((count, len(self.starts), 2 + channels))
+        state = np.zeros((count, len(self.z.starts), 2 + channels))
         state[..., 0] = LOWEST_LOGIT
         left = np.zeros((count, 3), np.int64)
         search_kernels.search_pass(
-            program.images,
-            np.float32(program.offset),
-            program.selection.indices[elements],
-            program.log_priors[elements],
-            plan.layout,
-            plan.grid,
-            *self.sketches[1:],
-            plan.entries,
-            plan.classes,
-            plan.slots,
-            self.short,
-            self.long,
-            self.narrow,
-            self.exact,
-            self.rows,
-            self.z_rows,
-            self.starts,
-            program.scales[self.batch],
-            self.gaps,
-            self.roundings,
+            Chunk(
+                program.images,
+                np.float32(program.offset),
+                program.selection.indices[elements],
+                program.log_priors[elements],
+            ),
+            self.plan.places,
+            Directions(*self.sketches[1:]),
+            self.z,
             most,
             seen.copy(),
             state.reshape(count, -1),

@@ -8,15 +8,16 @@ import numpy as np
 import torch
 
 from smalti.engine.compiled import kernels, search_kernels, shift_kernels
+from smalti.engine.compiled.records import Chunk, Noisy, Shifts, States
 from smalti.engine.compiled.shift_rows import FOUR
 from smalti.engine.elements import Selection
-from smalti.engine.precision import WINDOW_ERROR, double
+from smalti.engine.precision import WINDOW_ERROR
 from smalti.engine.problem import Problem
 from smalti.engine.programs.memory import aligned, aligned_copy
 from smalti.engine.programs.one_pass import PixelMeansProgram
 from smalti.engine.programs.search import SearchPlan, searched
 from smalti.engine.pruning import extent
-from smalti.engine.running import LOG2E, Running, merged
+from smalti.engine.running import Running, merged
 from smalti.engine.threads import in_order
 from smalti.engine.windows import Centred
 
@@ -94,8 +95,7 @@ class ShiftProgram(PixelMeansProgram):
 
     def _needed(self, running: Running, times: float = 1.0) -> np.ndarray:
         """(flips B,) bool: which z, with their flips, need float64; or would, if sums were so many times as large."""
-        largest = np.abs(self.joined(running)[:, 0]).max(1) * times
-        return np.tile(double(largest / LOG2E, self.relative_error), self.flips)
+        return np.tile(self.exact(self.joined(running)[:, 0] * times), self.flips)
 
     @property
     def _side(self) -> int:
@@ -103,7 +103,7 @@ class ShiftProgram(PixelMeansProgram):
 
     def _strip(self) -> int:
         """Rows of the longest strip."""
-        return int(self.plan.row_groups[:, 1].max()) + self._side - 1
+        return int(self.plan.shifts.row_groups[:, 1].max()) + self._side - 1
 
     def _scan(
         self, batch: np.ndarray, elements: np.ndarray, exact: bool, gaps: bool = False, seen: np.ndarray | None = None
@@ -119,15 +119,13 @@ class ShiftProgram(PixelMeansProgram):
         plan = self.plan
         relative = self.noisy[batch] | exact
         z = self._canvases(batch, relative)
-        narrow = aligned_copy(z, np.float32)
+        noisy = Noisy(aligned_copy(z, np.float32), relative, self.scales[batch])
         # what the logits of this scan lack beside those relative to `shifts`
         less = np.where(relative & ~self.noisy[batch], 1, 0)[:, None] * self.squares[batch]
         turns = 2 if plan.wrap else 1  # columns of z that wrap around have states of their own, so that rows stay whole
         size = self.height * self.width * turns
         room = -(-size // 16) * 16 + 16  # vectors may read and write beyond the last window
         chunks = [elements[i : i + CHUNK] for i in range(0, len(elements), CHUNK)]
-        ends = np.zeros(self.width + 2 * VECTOR, np.float32)
-        ends[self.width :] = kernels.NOWHERE
         compared = (CHUNK if seen is None else len(elements)) * plan.places
         slack, more = self._rounding(batch, relative, gaps)
         bits = (self.gap(compared) + 1 + more).astype(np.float32)
@@ -141,27 +139,15 @@ class ShiftProgram(PixelMeansProgram):
                 grid = (seen[batch] + less).reshape(len(batch), self.height, self.width)
                 states[0][:, 0, :size] = np.concatenate([grid] * turns, 2).reshape(len(batch), -1)
             shift_kernels.shift_pass(
-                self.images,
-                np.float32(self.offset),
-                self.selection.indices[chosen],
-                self.log_priors[chosen],
-                narrow,
+                Chunk(self.images, np.float32(self.offset), self.selection.indices[chosen], self.log_priors[chosen]),
+                noisy,
                 z,
-                relative,
                 exact,
                 gaps,
-                self.scales[batch],
-                plan.x_layout,
-                plan.z_layout,
-                plan.row_groups,
-                plan.row_penalties,
-                plan.column_jobs,
-                plan.segments,
-                ends,
-                (self.width * turns, room),
+                plan.shifts,
                 bits,
                 slack.astype(np.float32),
-                *(state.reshape(len(batch), -1) for state in states),
+                States((self.width * turns, room), *(state.reshape(len(batch), -1) for state in states)),
             )
             return states[1][..., :size]
 
@@ -206,24 +192,19 @@ class ShiftProgram(PixelMeansProgram):
 
 
 class _Plan(NamedTuple):
-    """Which rows and columns the kernel runs over; arguments of `shift_pass`."""
+    """Which rows and columns the kernel runs over."""
 
     wrap: bool
     places: int  # of an image that a window may be compared with, at most
     z_margins: tuple[tuple[int, int], tuple[int, int]]
-    x_layout: tuple[int, ...]
-    z_layout: tuple[int, int]
-    row_groups: np.ndarray
-    row_penalties: np.ndarray
-    column_jobs: np.ndarray
-    segments: np.ndarray
+    shifts: Shifts
 
     @property
     def cost(self) -> float:
         """Nanoseconds an image takes one thread: for each difference, and for each window, whole vectors of them."""
-        rows, side = self.row_groups[:, 1], 2 * self.x_layout[2] + 1
-        differences = (rows + side - 1).sum() * (self.column_jobs[:, 1] - self.column_jobs[:, 0]).sum()
-        windows = rows.sum() * (-(-self.segments[:, 1] // (2 * VECTOR)) * 2 * VECTOR).sum()
+        rows, side, jobs = self.shifts.row_groups[:, 1], 2 * self.shifts.x_layout[2] + 1, self.shifts.column_jobs
+        differences = (rows + side - 1).sum() * (jobs[:, 1] - jobs[:, 0]).sum()
+        windows = rows.sum() * (-(-self.shifts.segments[:, 1] // (2 * VECTOR)) * 2 * VECTOR).sum()
         return COST * FOUR * float(differences + windows)
 
     @staticmethod
@@ -271,17 +252,11 @@ class _Plan(NamedTuple):
             high = max(begin + count for begin, count, _ in segments[before:]) + 2 * radius
             high = low - (low - high) // VECTOR * VECTOR
             jobs.append((low, high, z_margins[1][0] - across - shift, before, len(segments)))
-        return _Plan(
-            wrap,
-            int(problem.admitted.sum(1).max()),
-            z_margins,
-            x_layout,
-            z_layout,
-            np.array(groups, np.int64),
-            row_penalties,
-            np.array(jobs, np.int64),
-            np.array(segments, np.int64),
-        )
+        ends = np.zeros(width + 2 * VECTOR, np.float32)
+        ends[width:] = kernels.NOWHERE
+        tables = np.array(groups, np.int64), row_penalties, np.array(jobs, np.int64), np.array(segments, np.int64)
+        places = int(problem.admitted.sum(1).max())
+        return _Plan(wrap, places, z_margins, Shifts(x_layout, z_layout, *tables, ends))
 
 
 def _by_four(table: np.ndarray, size: int, wrap: bool) -> list[range]:

@@ -32,10 +32,7 @@ class Sketches(NamedTuple):
 
     Attributes:
         side: p.
-        filters: (frequencies, p) float64, orthonormal rows.
-        axes: (C, C) float64, orthonormal rows.
-        passes: (P, 2) int64: an axis, and the filter along rows.
-        directions: (F, 2) int64: a pass, and the filter down columns.
+        filters, axes, passes, directions: see `smalti.engine.compiled.records.Directions`.
     """
 
     side: int

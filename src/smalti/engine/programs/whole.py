@@ -7,7 +7,7 @@ import torch
 
 from smalti.engine.compiled import kernels
 from smalti.engine.elements import Selection
-from smalti.engine.precision import FULL_ERROR, double
+from smalti.engine.precision import FULL_ERROR
 from smalti.engine.problem import Problem
 from smalti.engine.programs.base import LOWEST, Program, chunks_of
 from smalti.engine.running import LOG2E, Normalisers
@@ -20,6 +20,8 @@ ROUNDING = 2.0**-20  # of a float32 logit, relative, and with room
 
 class WholeProgram(Program):
     """One window, all of the image: one distance per image, kept from phase 1 to phase 2."""
+
+    relative_error = FULL_ERROR
 
     def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> None:
         super().__init__(problem, z, sigma, selection)
@@ -41,7 +43,7 @@ class WholeProgram(Program):
             values *= -self.scales[:, None]
             values += self.log_priors
             best = np.abs(values.max(1))
-            for b in np.flatnonzero(double(best / LOG2E, FULL_ERROR)):
+            for b in np.flatnonzero(self.exact(best[:, None])):
                 close = np.flatnonzero(values[b] > values[b].max() - ROUNDING * best[b] + LOWEST)
                 exact = self._distances(np.array([b]), close, np.float64, self.tiles)[0]
                 values[b, close] = self.log_priors[close] - exact * self.scales[b]

@@ -148,7 +148,7 @@ def _weights(
 
 @triton.jit(do_not_specialize=["start", "count", "size", "kind"])
 def _spread(
-    images, indices, kinds, weights, replies, out, start, count, size, kind,
+    images, indices, kinds, weights, responses, out, start, count, size, kind,
     C: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, K: tl.constexpr, CHANNELS: tl.constexpr,
     OFFSET: tl.constexpr, MOVED: tl.constexpr, PRECISION: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, BP: tl.constexpr,
 ):  # fmt: skip
@@ -168,8 +168,10 @@ def _spread(
             k = lowest + tl.arange(0, BK)
             place = (b * (count - start) + n - start).to(tl.int64)[:, None] * K + k[None, :]
             w = tl.load(weights + place, mask=(n < last)[:, None] & (k < K)[None, :], other=0)
-            reply = tl.load(replies + k[:, None] * P + p[None, :], mask=(k < K)[:, None] & (p < P)[None, :], other=0)
-            spread += tl.dot(w, reply, input_precision=PRECISION)
+            response = tl.load(
+                responses + k[:, None] * P + p[None, :], mask=(k < K)[:, None] & (p < P)[None, :], other=0
+            )
+            spread += tl.dot(w, response, input_precision=PRECISION)
         inside = (n < last)[:, None] & (p < P)[None, :]
         added = ()
         for c in tl.static_range(SAME):
@@ -195,10 +197,10 @@ class Masked:
         self.count, self.channels = queries.shape[:2]
         self.matrix = queries.flatten(1).T.to(device, torch.float32).contiguous()  # (P, K)
         self.own = responses if isinstance(responses, str) else None
-        self.replies: torch.Tensor | None = None
+        self.responses: torch.Tensor | None = None
         if isinstance(responses, torch.Tensor):
-            self.reply_channels = responses.shape[1]
-            self.replies = responses.flatten(1).to(device, torch.float32).contiguous()  # (K, P)
+            self.response_channels = responses.shape[1]
+            self.responses = responses.flatten(1).to(device, torch.float32).contiguous()  # (K, P)
 
     def __len__(self) -> int:
         return self.count
@@ -280,11 +282,11 @@ def _by_product(
             size = parts.size * IMAGES
             count = -(-(end - start) // size)
             out = z.new_empty((count, *z.shape), dtype=torch.float32)
-            entries = windows.replies.shape[1]  # type: ignore[union-attr]
+            entries = windows.responses.shape[1]  # type: ignore[union-attr]
             sizes = {name: value for name, value in constants.items() if name not in ("ADMITS", "RELATIVE")}
             _spread[triton.cdiv(entries, ENTRIES), count, len(z)](
-                elements.images, elements.indices, one, weights, windows.replies, out, start, end, size, 0,
-                **sizes, K=len(windows), CHANNELS=windows.reply_channels,
+                elements.images, elements.indices, one, weights, windows.responses, out, start, end, size, 0,
+                **sizes, K=len(windows), CHANNELS=windows.response_channels,
             )  # fmt: skip
             total += out.sum(0, dtype=torch.float64)
     return total / elements.unit

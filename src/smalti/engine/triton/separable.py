@@ -2,7 +2,7 @@
 
 With Q_k(y, x) = down[a, y] across[e, x], k = (a, e), all window sums of a difference image d are two small matrix products,
 
-    S = down d across^T,        and the composite's weights are their transpose,   reply_down^T w reply_across.
+    S = down d across^T,        and the composite's weights are their transpose,   response_down^T w response_across.
 
 A program holds `GROUP` images of H rows as one tile of GROUP H rows, so that the matrix units see tiles of 64 rows and more:
 
@@ -141,7 +141,7 @@ def _normalisers(
 
 @triton.jit(do_not_specialize=SIZES)
 def _numerator(
-    images, indices, priors, kinds, admitted, z, scales, across_, down_, reply_across_, reply_down_, references_, corrections,
+    images, indices, priors, kinds, admitted, z, scales, across_, down_, response_across_, response_down_, references_, corrections,
     out_, count, size, kind_count, kind_size, ACROSS, DOWN,
     C: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
     H: tl.constexpr, W: tl.constexpr, E: tl.constexpr, A: tl.constexpr, GROUP: tl.constexpr,
@@ -164,8 +164,8 @@ def _numerator(
     reference = tl.load(references_ + query, mask=real, other=float("inf"))
     correction = tl.load(corrections + query, mask=real, other=0)
     if not PIXELS:
-        reply_across = tl.load(reply_across_ + tl.arange(0, E)[:, None] * W + tl.arange(0, W)[None, :])
-        reply_down = tl.load(reply_down_ + tl.arange(0, A)[:, None] * H + tl.arange(0, H)[None, :])
+        response_across = tl.load(response_across_ + tl.arange(0, E)[:, None] * W + tl.arange(0, W)[None, :])
+        response_down = tl.load(response_down_ + tl.arange(0, A)[:, None] * H + tl.arange(0, H)[None, :])
 
     totals = ()
     for _ in tl.static_range(C):
@@ -189,11 +189,11 @@ def _numerator(
             if PIXELS:
                 spread = weights
             else:
-                spread = tl.dot(weights, reply_down, input_precision=PRECISION)
+                spread = tl.dot(weights, response_down, input_precision=PRECISION)
             spread = tl.permute(tl.reshape(spread, (GROUP, E, H)), (0, 2, 1))
             spread = tl.reshape(spread, (GROUP * H, E))
             if not PIXELS:
-                spread = tl.dot(spread, reply_across, input_precision=PRECISION)
+                spread = tl.dot(spread, response_across, input_precision=PRECISION)
             added = ()
             for c in tl.static_range(C):
                 v = _tile(images, image, kinds, kind, y, x, inside, c, C, HEIGHT, WIDTH, OFFSET, MOVED, tl.float32)
@@ -221,7 +221,7 @@ class Separable:
         responses: tuple[torch.Tensor, torch.Tensor],
         device: torch.device,
     ) -> None:
-        (down, across), (reply_down, reply_across) = queries, responses
+        (down, across), (response_down, response_across) = queries, responses
         self.down_count, self.height = down.shape
         self.across_count, self.width = across.shape
         self.H, self.W = next_power(self.height), next_power(self.width)
@@ -230,11 +230,11 @@ class Separable:
         self.factors = down.to(device), across.to(device)
         self.across = _padded(across.T, self.W, self.E, device).float()
         self.down = _padded(down.T, self.H, self.A, device).float()
-        self.reply_down = _padded(reply_down, self.A, self.H, device).float()
-        self.reply_across = _padded(reply_across, self.E, self.W, device).float()
+        self.response_down = _padded(response_down, self.A, self.H, device).float()
+        self.response_across = _padded(response_across, self.E, self.W, device).float()
         self.boxes = bool(((down == 0) | (down == 1)).all()) and bool(((across == 0) | (across == 1)).all())
         # a response that is its own pixel needs no products
-        self.pixels = _is_identity(reply_down) and _is_identity(reply_across)
+        self.pixels = _is_identity(response_down) and _is_identity(response_across)
 
     def __len__(self) -> int:
         return self.down_count * self.across_count
@@ -309,8 +309,8 @@ def numerator(
     reference, correction = references(log_normalisers, real)
     out = z.new_empty((parts.count * kinds.count, *z.shape), dtype=torch.float32)
     _numerator[len(z), parts.count, kinds.count](
-        *_arguments(elements, z, scales, relative, real), windows.across, windows.down, windows.reply_across,
-        windows.reply_down, reference, correction, out, len(elements), parts.size, len(elements.kinds), kinds.size, *windows.counts(),
+        *_arguments(elements, z, scales, relative, real), windows.across, windows.down, windows.response_across,
+        windows.response_down, reference, correction, out, len(elements), parts.size, len(elements.kinds), kinds.size, *windows.counts(),
         **_constants(windows, elements, z, relative, real, precision), PIXELS=windows.pixels,
     )  # fmt: skip
     return out.sum(0, dtype=torch.float64) / elements.unit
