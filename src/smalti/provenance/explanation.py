@@ -294,18 +294,27 @@ def _averaged(found: Attribution, top: int) -> Arrays:
     mean may lack because an element was not listed in a draw."""
     draws, pixels, listed = found.shares.shape
     lowest = found.shares[..., -1].mean(0)  # what an element that a draw does not list has there at most
+    columns = (
+        torch.cat([found.images[..., None], found.places], -1).permute(1, 0, 2, 3).reshape(pixels * draws * listed, 4)
+    )
+    of_pixel = torch.arange(pixels).repeat_interleave(draws * listed)
+    elements, which = torch.cat([of_pixel[:, None], columns], 1).unique(
+        dim=0, return_inverse=True
+    )  # in the order of the pixels
+    table = torch.zeros(draws, len(elements), dtype=torch.float64)
+    table.scatter_add_(
+        1, which.reshape(pixels, draws, listed).transpose(0, 1).reshape(draws, -1), found.shares.reshape(draws, -1)
+    )
+    mean, error = table.mean(0), table.std(0) / draws**0.5
+    order = torch.from_numpy(np.lexsort((-mean.numpy(), elements[:, 0].numpy())))
+    elements, mean, error = elements[order], mean[order], error[order]
+    starts = torch.searchsorted(elements[:, 0].contiguous(), torch.arange(pixels))
+    rank = torch.arange(len(elements)) - starts[elements[:, 0]]
+    kept = rank < top
+    at = elements[kept, 0], rank[kept]
     images, shares = torch.zeros(pixels, top, dtype=torch.int64), torch.zeros(pixels, top, dtype=torch.float64)
     errors, places = torch.zeros_like(shares), torch.zeros(pixels, top, 3, dtype=torch.int64)
-    for p in range(pixels):
-        keys = torch.cat([found.images[:, p, :, None], found.places[:, p]], -1).reshape(-1, 4)
-        distinct, which = keys.unique(dim=0, return_inverse=True)
-        table = torch.zeros(draws, len(distinct), dtype=torch.float64)
-        table.scatter_add_(1, which.reshape(draws, listed), found.shares[:, p])
-        mean = table.mean(0)
-        order = mean.sort(descending=True, stable=True).indices[:top]
-        count = len(order)
-        images[p, :count], places[p, :count] = distinct[order, 0], distinct[order, 1:]
-        shares[p, :count], errors[p, :count] = mean[order], table[:, order].std(0) / draws**0.5
+    images[at], places[at], shares[at], errors[at] = elements[kept, 1], elements[kept, 2:], mean[kept], error[kept]
     return {
         "images": images.numpy(),
         "shares": shares.numpy(),
