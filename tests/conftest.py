@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from smalti import Source
+from smalti import Source, denoisers
 from smalti.engine.compiled.jit import kernels_folder
 
 settings.register_profile(
@@ -36,6 +36,15 @@ def own_kernels(cache: Path) -> Path:
 def own_cache(tmp_path_factory, monkeypatch):
     """Nobody's image cache is read or written."""
     monkeypatch.setenv("SMALTI_CACHE", str(own_kernels(tmp_path_factory.getbasetemp() / "smalti-cache")))
+
+
+@pytest.fixture(autouse=True)
+def own_registry():
+    """Denoisers that a test, or a page of the documentation, registers are known during that test alone."""
+    before = dict(denoisers.REGISTRY)
+    yield
+    denoisers.REGISTRY.clear()
+    denoisers.REGISTRY.update(before)
 
 
 @pytest.fixture

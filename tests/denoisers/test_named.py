@@ -15,10 +15,8 @@ SOURCE = random_source(6, (1, 7, 7))
 
 
 @pytest.fixture
-def columns(monkeypatch):
+def columns():
     """A denoiser of one's own, in the words of the documentation, known by name for one test."""
-    monkeypatch.setattr("smalti.denoisers.registry.REGISTRY", REGISTRY)
-    before = dict(REGISTRY)
 
     @register
     class Columns(smalti.WindowDenoiser):
@@ -35,9 +33,7 @@ def columns(monkeypatch):
         def collection_at(self, level):
             return self.posteriors(smalti.Crops((self.shape[1], self.widths[level])))
 
-    yield Columns
-    REGISTRY.clear()
-    REGISTRY.update(before)
+    return Columns
 
 
 def test_with_parameters_as_text_or_values():
