@@ -18,7 +18,7 @@ from smalti.source import Split
 from smalti.training import Recipe, train
 
 HELD_OUT = Split(held_out=197)  # of the 1,797 digits; 1,600 are trained on
-NETWORKS, STEPS = 64, 600
+NETWORKS, STEPS = 64, 400
 
 
 def digits() -> tuple[smalti.Source, smalti.Source]:

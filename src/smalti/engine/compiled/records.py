@@ -19,6 +19,7 @@ __all__ = [
     "Directions",
     "Heaviest",
     "Inner",
+    "MaskShares",
     "MaskSums",
     "Means",
     "Moments",
@@ -182,11 +183,13 @@ class Shares(NamedTuple):
         kept: (B, top, P) float32, the largest shares, descending.
         numbers: (B, top, P) int64, 2 times the index of their image, plus 1 if it is mirrored.
         entropy: (B, P) float32, - sum over images of share log2(share), the flips of an image together.
+        lowest: (B, P) float32, given: shares up to here are not kept; 0, or more where larger ones are known.
     """
 
     kept: np.ndarray
     numbers: np.ndarray
     entropy: np.ndarray
+    lowest: np.ndarray
 
 
 # ------------------------------------------------------------------------------------------------------------------- masks
@@ -214,6 +217,23 @@ class MaskSums(NamedTuple):
     members: np.ndarray
     largest: int
     channels: int
+
+
+class MaskShares(NamedTuple):
+    """As `Shares`, of responses that may differ between C' channels (1 where they do not); results, which begin with 0.
+
+    Attributes:
+        ranks: (B, top, P) float32, the largest shares, means over channels, descending.
+        kept: (B, top, P, C') float32, the shares in each channel.
+        numbers: (B, top, P) int64, 2 times the index of their image, plus 1 if it is mirrored.
+        entropy, lowest: as of `Shares`.
+    """
+
+    ranks: np.ndarray
+    kept: np.ndarray
+    numbers: np.ndarray
+    entropy: np.ndarray
+    lowest: np.ndarray
 
 
 class Tree(NamedTuple):

@@ -13,6 +13,7 @@ from smalti.engine.problem import Problem
 from smalti.engine.programs.base import Program
 from smalti.engine.programs.boxes import BoxProgram
 from smalti.engine.programs.hard_masks import TreeProgram, has_tree
+from smalti.engine.programs.mask_products import MaskProducts
 from smalti.engine.programs.masks import EntryProgram, MaskProgram, answers_are_entries
 from smalti.engine.programs.pixels import PixelProgram
 from smalti.engine.programs.shifts import ShiftProgram
@@ -32,14 +33,16 @@ class Row(NamedTuple):
         covers: whether a problem is of this kind, and of none above.
         prepare: makes the program of one call: (problem, z, sigma, selection).
         derivatives: the same for products with covariances; None where plain matrix products (the torch backend's) do as well.
-        shares: the same for shares of images in pixels; None where the torch backend's way is taken.
+        products: the same for `pullback` and `shares`; None where the torch backend's way is taken.
     """
 
     name: str
     covers: Callable[[Problem], bool]
     prepare: Prepare
     derivatives: Callable[[Problem, torch.Tensor, torch.Tensor, Selection], BoxProgram | WholeProgram] | None = None
-    shares: Callable[[Problem, torch.Tensor, torch.Tensor, Selection], BoxProgram] | None = None
+    products: (
+        Callable[[Problem, torch.Tensor, torch.Tensor, Selection], BoxProgram | WholeProgram | MaskProducts] | None
+    ) = None
 
 
 def row_for(problem: Problem) -> Row | None:
@@ -102,10 +105,22 @@ def _masks(problem: Problem) -> bool:
 
 TABLE = (
     Row("pixels from centred boxes, at every place", _pixels_at_every_place, ShiftProgram),
-    Row("whole images", _whole_images, WholeProgram, WholeProgram, BoxProgram),
+    Row("whole images", _whole_images, WholeProgram, WholeProgram, WholeProgram),
     Row("pixels from boxes centred on them", _pixels, PixelProgram, BoxProgram, BoxProgram),
     Row("boxes", _boxes, BoxProgram, BoxProgram, BoxProgram),
-    Row("entries from hard masks", lambda problem: _masks(problem) and has_tree(problem), TreeProgram),
-    Row("entries from soft masks", lambda problem: _masks(problem) and answers_are_entries(problem), EntryProgram),
-    Row("masks", _masks, MaskProgram),
+    Row(
+        "entries from hard masks",
+        lambda problem: _masks(problem) and has_tree(problem),
+        TreeProgram,
+        None,
+        MaskProducts,
+    ),
+    Row(
+        "entries from soft masks",
+        lambda problem: _masks(problem) and answers_are_entries(problem),
+        EntryProgram,
+        None,
+        MaskProducts,
+    ),
+    Row("masks", _masks, MaskProgram, None, MaskProducts),
 )
