@@ -3,14 +3,13 @@
     python docs/measured/lds.py train OUT          # one network on all images, then 64 on random halves; goes on where it was stopped
     python docs/measured/lds.py score OUT          # scores (n, N) as .npy, what the networks answer, and the table in Markdown
 
-Park et al. (2023): networks are trained on random halves of the training images; a score is good if the sum of the scores of a half's images
-orders the halves as the networks' outputs do (Spearman, for each query).
+Park et al. (2023): networks are trained on random halves of the training images; a score is good if the sum of the scores of a half's
+images orders the halves as the networks' outputs do (Spearman, for each query).
 """
 
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
 
 import smalti

@@ -74,9 +74,9 @@ class NumbaBackend(Backend):
         selection: Selection,
     ) -> Covariances:
         row = row_for(problem)
-        if row is None or row.products is None:
+        if row is None or row.pullback is None:
             return super().pullback(problem, z, sigma, direction, selection)
-        found = row.products(problem, z, sigma, selection).pullback(direction.detach().double().numpy())
+        found = row.pullback(problem, z, sigma, selection).pullback(direction.detach().double().numpy())
         return Covariances(*(torch.from_numpy(values) for values in found))
 
     def shares(
@@ -89,9 +89,9 @@ class NumbaBackend(Backend):
         top: int,
     ) -> Shares:
         row = row_for(problem)
-        if row is None or row.products is None:
+        if row is None or row.shares is None:
             return TorchBackend().shares(problem, z, sigma, selection, pixels, top)
-        found = row.products(problem, z, sigma, selection).shares(pixels.numpy(), top)
+        found = row.shares(problem, z, sigma, selection).shares(pixels.numpy(), top)
         return Shares(*(torch.from_numpy(values) for values in found))
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "Places",
     "Product",
     "Shares",
+    "ShiftShares",
     "Shifts",
     "Sketched",
     "States",
@@ -311,6 +312,25 @@ class States(NamedTuple):
     layout: tuple[int, int]
     one: np.ndarray
     all: np.ndarray
+
+
+class ShiftShares(NamedTuple):
+    """What is known of the windows whose shares are asked for, at their states' places (see `States`).
+
+    Attributes:
+        step: entries of a row of states.
+        references, exact_references: (B, plane) float32 and float64: their normalisers are reference - log2(correction), as `Normaliser`.
+        corrections: (B, plane) float32.
+        slots: (flips, plane) int64, which of the P pixels a state belongs to, or -1.
+        copies: (P, M) int64, the states of each pixel: flip times plane, plus the place.
+    """
+
+    step: int
+    references: np.ndarray
+    exact_references: np.ndarray
+    corrections: np.ndarray
+    slots: np.ndarray
+    copies: np.ndarray
 
 
 class Directions(NamedTuple):
