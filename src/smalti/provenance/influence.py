@@ -27,7 +27,7 @@ from smalti.core.validation import check_count, check_labels, check_z
 from smalti.sampling.sampler import initial_noise, sampling_sigmas
 from smalti.sampling.solvers import find_solver
 
-__all__ = ["STOP", "influence"]
+__all__ = ["STOP", "evaluations", "influence", "level_read"]
 
 STOP = 0.3  # the lowest sigma at which first order was measured to agree with leaving images out
 SNAPPED = 0.2  # below, it was measured not to
@@ -138,12 +138,22 @@ class _Evaluation(torch.autograd.Function):
         return found.z.to(z.dtype), None, None, None
 
 
+def level_read(steps: int, stop: float) -> int:
+    """The number of the level of the schedule at which `influence` reads the image; `steps`, behind the last, where `stop` is 0."""
+    positive = sampling_sigmas(steps)[:-1].tolist()
+    return min(range(len(positive)), key=lambda i: abs(positive[i] - stop)) if stop > 0 else len(positive)
+
+
+def evaluations(steps: int, stop: float) -> int:
+    """How many steps `influence` tells its `progress` of."""
+    return 2 * level_read(steps, stop) + 1
+
+
 def _level_read(levels: list[float], stop: float) -> int:
     """The number of the level at which the image is read; that of the final 0 where `stop` is 0."""
     if isinstance(stop, (bool, str)) or not 0 <= stop < float("inf"):
         raise InputError(f"stop must be a noise level >= 0, not {stop!r}")
-    positive = levels[:-1]
-    read = min(range(len(positive)), key=lambda i: abs(positive[i] - stop)) if stop > 0 else len(positive)
+    read = level_read(len(levels) - 1, stop)
     if levels[read] < SNAPPED:
         warnings.warn(
             f"influence at sigma {levels[read]:.3g} says little: below about {SNAPPED} posteriors have snapped to single patches and "

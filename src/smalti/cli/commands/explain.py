@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["explain"]
 
 PAGE, ARRAYS, TABLE = "explain.html", "explain.npz", "levels.csv"
-RANKED = 10  # images whose influence is listed
 
 
 @command
@@ -60,12 +59,26 @@ def explain(
         ),
         REGULAR,
     ] = None,
+    generated: Annotated[
+        int | None,
+        typer.Option(
+            help="Instead: the image of this number of `smalti generate` with --data and --seed, scale by scale; 0 is the first.",
+            rich_help_panel=options.METHOD,
+        ),
+        Between(0, 2**63 - 1, "an integer from 0"),
+    ] = None,
     draws: Annotated[
         int, typer.Option(help="Of noise at each level, for --image.", rich_help_panel=options.METHOD), Between(2, 1000)
     ] = 8,
     steps: Annotated[
-        int, typer.Option(help="Solver steps of the sample.", rich_help_panel=options.METHOD), Between(1, 1000)
-    ] = 18,
+        int | None,
+        typer.Option(
+            help="Solver steps of the sample; with --generated, steps at each scale.",
+            show_default="18, or 10 with --generated",
+            rich_help_panel=options.METHOD,
+        ),
+        Between(1, 1000),
+    ] = None,
     solver: Annotated[
         options.Solver, typer.Option(help="First order (euler) or second (heun).", rich_help_panel=options.METHOD)
     ] = options.Solver.EULER,
@@ -99,38 +112,47 @@ def explain(
 ) -> None:
     """Which training pixels made this pixel: one page to look at, by pixel and noise level.
 
-    A sample (--seed), a noisy image (--input with --sigma) or a picture from anywhere (--image). Writes explain.html, one file that needs
-    nothing from elsewhere, explain.npz (the same numbers) and run.json into the --out folder, whose path is the last line on stdout.
+    A sample (--seed), a noisy image (--input with --sigma), a picture from anywhere (--image) or a generated image (--generated). Writes
+    explain.html, one file that needs nothing from elsewhere, explain.npz (the same numbers) and run.json into the --out folder, whose
+    path is the last line on stdout.
     """
     if noisy is not None and (image is not None or seed is not None):
         raise InputError(f"--input and {'--seed' if image is None else '--image'} were given; explain one thing")
+    if generated is not None and (noisy is not None or image is not None):
+        raise InputError(f"--generated and {'--image' if noisy is None else '--input'} were given; explain one thing")
+    if generated is not None and method != Method(labels=method.labels):
+        raise InputError(
+            "--generated explains `smalti generate`, whose denoiser is its own; leave out --denoiser, --network, --param, --backend"
+        )
     if (sigma is None) != (noisy is None):
         raise InputError("--input needs its noise level, --sigma, and --sigma is for --input alone")
     place = _region(region)
     from smalti.cli.inputs import load_z, parse_labels
     from smalti.cli.printing import print_path, print_table
     from smalti.cli.runs import long_run
-    from smalti.provenance.explanation import check_region, check_shares, default_levels
+    from smalti.provenance.explanation import check_region, check_shares, default_levels, sample_units
+    from smalti.sampling.generation import default_sizes
 
     chosen = method.choose()
+    steps = steps or (18 if generated is None else 10)
     with run.folder((PAGE, ARRAYS, TABLE)) as folder:
         source = images.open()
         z, digest = load_z(noisy, source.shape) if noisy else (None, None)
         if z is not None and len(z) != 1:
             raise InputError(f"{noisy} holds {counted(len(z), 'image')}; explain one at a time")
         picture = _picture(image, source) if image else None
-        denoiser = chosen.create(source)
-        check_shares(denoiser)
+        denoiser = chosen.create(source) if generated is None else None
+        if denoiser is not None:
+            check_shares(denoiser)
         place = check_region(place, source.shape)
-        labels = parse_labels(method.labels, 1, source.class_names, denoiser.num_classes)
-        sampled = z is None and picture is None
-        total = (
-            steps + 1 + min(counterfactuals, RANKED, len(source))
-            if sampled
-            else 1
-            if picture is None
-            else len(default_levels())
-        )
+        labels = parse_labels(method.labels, 1, source.class_names, source.num_classes)
+        sampled = z is None and picture is None and generated is None
+        if sampled:
+            total = sample_units(steps, stop, counterfactuals, len(source))
+        elif generated is not None:
+            total = len(default_sizes(source.shape)) * (steps - 1)
+        else:
+            total = 1 if picture is None else len(default_levels())
         contents = images.content(source) | method.content(chosen) | {"noisy": digest, "labels": labels}
         contents["image"] = None if picture is None else hashlib.sha256(picture.numpy().tobytes()).hexdigest()
         if not run.start(folder, total, contents, data=source.name, seed=seed):
@@ -141,15 +163,27 @@ def explain(
                 "stop": stop,
                 "counterfactuals": counterfactuals,
             }
-            with long_run(folder, total, "explaining", "level") as advance:
-                found = _explained(
-                    denoiser, (z, sigma, picture), seed or 0, labels, top, draws, sampler, folder.pieces(), advance
-                )
-            if sampled:
+            with long_run(folder, total, "explaining", "step") as advance:
+                if generated is not None:
+                    from smalti.provenance.explanation import explain_generated
+
+                    label = None if labels is None else labels[0]
+                    found = explain_generated(
+                        source, generated, seed or 0, steps, top, label, progress=advance, keep=folder.pieces()
+                    )
+                else:
+                    found = _explained(
+                        denoiser, (z, sigma, picture), seed or 0, labels, top, draws, sampler, folder.pieces(), advance
+                    )
+            name = chosen.name if generated is None else "the denoiser of `smalti generate`"
+            if generated is not None:
+                scales = ", ".join(f"{height} x {width}" for height, width in dict.fromkeys(found.sizes or ()))
+                what = f"Image {generated} of seed {seed or 0} of `smalti generate`, coarse to fine ({scales}), step by step."
+            elif sampled:
                 what = f"A sample of {chosen.name} (seed {seed or 0}, {counted(steps, 'step')} of {solver}), level by level."
             else:
                 what = f"{'A noisy image' if picture is None else 'A picture from elsewhere'}, {(noisy or image).name}."  # type: ignore[union-attr]
-            _write(folder.path, found, source, chosen.name, *_words(found, chosen.name, what, sampled))
+            _write(folder.path, found, source, name, *_words(found, name, what, sampled))
             folder.finish(total)
             print_table(_levels(found), TABLE)
     print_path(folder.path)
@@ -224,7 +258,7 @@ def _write(path: Path, found: Explanation, source: Source, name: str, lead: list
     from smalti.report.explanation_page import ExplanationPage, render_explanation
 
     _, height, width = source.shape
-    middle = min(range(len(found.sigmas)), key=lambda i: abs(found.sigmas[i] - 0.6))
+    middle = min(reversed(range(len(found.sigmas))), key=lambda i: abs(found.sigmas[i] - 0.6))  # of the finest scale
     page = ExplanationPage(
         title="Where this picture comes from",
         lead=lead,
@@ -251,6 +285,8 @@ def _write(path: Path, found: Explanation, source: Source, name: str, lead: list
         for name in ("noisy", "denoised", "images", "shares", "places", "rest", "effective")
     }
     arrays["sigmas"] = np.array(found.sigmas)
+    if found.sizes is not None:
+        arrays["sizes"] = np.array(found.sizes)
     if found.errors is not None:
         arrays["errors"] = found.errors.numpy()
     if found.ranking:
@@ -268,17 +304,14 @@ def _levels(found: Explanation) -> Table:
     from smalti.core.table import Table
 
     columns = ("sigma", "effective_images_median", "largest_share_median", "largest_share_maximum")
-    rows = zip(found.sigmas, found.effective, found.shares[..., 0], strict=True)
-    return Table(
-        columns,
-        [
-            dict(
-                zip(columns, (sigma, float(effective.median()), float(share.median()), float(share.max())), strict=True)
-            )
-            for sigma, effective, share in rows
-        ],
-        note="over pixels",
-    )
+    rows = []
+    for level, (sigma, effective, share) in enumerate(
+        zip(found.sigmas, found.effective, found.shares[..., 0], strict=True)
+    ):
+        values = sigma, float(effective.median()), float(share.median()), float(share.max())
+        size = {} if found.sizes is None else {"size": "{} x {}".format(*found.sizes[level])}
+        rows.append(size | dict(zip(columns, values, strict=True)))
+    return Table((*(["size"] if found.sizes is not None else []), *columns), rows, note="over pixels")
 
 
 def _shown(found: Explanation) -> set[int]:
@@ -311,6 +344,11 @@ def _words(found: Explanation, name: str, what: str, sampled: bool) -> tuple[lis
         limits.append(
             "Influence is first order: it holds while many images share a pixel, and says nothing below a noise level of about 0.2. "
             "The counterfactual is what really happens."
+        )
+    if found.sizes is not None:
+        limits.append(
+            "It was made coarse to fine: but for the last step of a scale, what the denoiser answers is kept for its detail alone, and "
+            "takes its low frequencies from the finished coarser image. What came from the scales before it, only their shares say."
         )
     if found.errors is not None:
         limits.append(
