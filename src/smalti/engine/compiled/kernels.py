@@ -443,6 +443,19 @@ def box_numerator(
                 _accumulate_two(numerator[b], one, composite, pair[0], two, other, pair[1])
 
 
+@plain
+def box_room(layout: BoxLayout, z: Any) -> Any:
+    """What a kernel needs that takes one image after another: its planes, its logits, where the canvas begins on the tape, the tape, the
+    image on the canvas, and a plane to be moved there."""
+    height, width, stride, first, row, _, _, _, windows = layout
+    channels, plane = z.shape[1], z.shape[2]
+    canvas = 4 * row
+    tape = scratch(1, 5 * row + LANES, z)[0]
+    on_canvas = tape[canvas + first : canvas + first + max(plane, height * stride)]
+    flat = on_canvas if stride == width else scratch(1, plane, z)[0]
+    return scratch(channels, plane, z), scratch(1, windows, z)[0], canvas, tape, on_canvas, flat
+
+
 # -------------------------------------------------------------------------------------------------- derivatives of boxes
 
 
@@ -566,15 +579,9 @@ def box_covariance(
     references, corrections = normaliser
     (inner_height, inner_width, inner_first), outer, direction = product
     mass, means = moments
-    height, width, stride, first, row, box_height, box_width, box_first, windows = layout
-    channels, plane = z.shape[1], z.shape[2]
-    image = scratch(channels, plane, z)
-    logits = scratch(1, windows, z)[0]
-    canvas = 4 * row
-    tape = scratch(1, 5 * row + LANES, z)[0]
-    on_canvas = tape[canvas + first : canvas + first + max(plane, height * stride)]
-    flat = on_canvas if stride == width else scratch(1, plane, z)[0]
+    height, width, stride, _, row, box_height, box_width, box_first, windows = layout
     zero = type(offset)(0)
+    image, logits, canvas, tape, on_canvas, flat = box_room(layout, z)
     spread, spread_row, margin = spread_tape(layout, outer, z)
     weights = spread[margin : margin + windows]
     for j in range(elements.shape[0]):

@@ -14,15 +14,14 @@ import numpy as np
 
 from smalti.engine.compiled.kernels import (
     HEAVY,
-    LANES,
     box_logits,
+    box_room,
     box_weights,
     difference,
     load,
     move_rows,
     plain,
     reordered,
-    scratch,
     spread_box,
     spread_tape,
 )
@@ -118,15 +117,9 @@ def box_shares(
     z, relative, scales = noisy
     references, corrections = normaliser
     kept, numbers, entropy, lowest = shares
-    height, width, stride, first, row, box_height, box_width, box_first, windows = layout
-    channels, plane = z.shape[1], z.shape[2]
-    image = scratch(channels, plane, z)
-    logits = scratch(1, windows, z)[0]
-    canvas = 4 * row
-    tape = scratch(1, 5 * row + LANES, z)[0]
-    on_canvas = tape[canvas + first : canvas + first + max(plane, height * stride)]
-    squares = on_canvas if stride == width else scratch(1, plane, z)[0]
+    height, width, stride, _, row, box_height, box_width, box_first, windows = layout
     zero = type(offset)(0)
+    image, logits, canvas, tape, on_canvas, squares = box_room(layout, z)
     spread, spread_row, margin = spread_tape(layout, response, z)
     weights = spread[margin : margin + windows]
     flips = places.shape[0]
