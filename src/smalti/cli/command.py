@@ -37,7 +37,9 @@ from smalti.core.errors import InputError, from_os_error
 __all__ = ["CHECKPOINT", "NEUTRAL", "REGULAR", "Between", "Contents", "Group", "Invocation", "Option", "command"]
 
 # options that change where results go, what is shown, or how fast they come, and never the results
-NEUTRAL = frozenset({"out", "overwrite", "resume", "debug", "as_json", "threads", "checkpoint_every", "minutes"})
+NEUTRAL = frozenset(
+    {"out", "overwrite", "resume", "debug", "as_json", "threads", "checkpoint_every", "minutes", "fail_on_copies"}
+)
 
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error.", callback=show_tracebacks, is_eager=True)
