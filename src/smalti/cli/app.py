@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _refuse_empty(words)
         return typer.main.get_command(app).main(args=words, prog_name="smalti", standalone_mode=False)
 
-    return boundary.run(act, words)
+    return boundary.run(act, words, last=arguments is None)
 
 
 def _refuse_empty(words: Sequence[str]) -> None:
