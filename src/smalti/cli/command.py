@@ -51,7 +51,9 @@ __all__ = [
 ]
 
 # options that change where results go, what is shown, or how fast they come, and never the results
-NEUTRAL = frozenset({"out", "overwrite", "resume", "debug", "as_json", "threads", "checkpoint_every", "minutes"})
+NEUTRAL = frozenset(
+    {"out", "overwrite", "resume", "debug", "as_json", "threads", "checkpoint_every", "minutes", "fail_on_copies"}
+)
 
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error.", callback=show_tracebacks, is_eager=True)
