@@ -6,7 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from smalti.core.pickles import printable
 from smalti.networks.architectures import build, parameter_names
 from smalti.networks.checkpoint import Checkpoint, read_safetensors
 from smalti.networks.published import recognised
-from smalti.networks.state_dicts import check_weights, without_prefix
+from smalti.networks.state_dicts import check_weights, with_dots, without_prefix
 from smalti.networks.tables import DiscreteTable
 
 __all__ = ["Loaded", "load", "read_checkpoint", "shipped"]
@@ -94,6 +94,7 @@ def read_checkpoint(
             return read_safetensors(file), os.fspath(path)
     name = place.absolute().parent.name if place.stem == "network" else place.stem
     checkpoint = _read(place, config, weights)
+    checkpoint = replace(checkpoint, state=dict(with_dots(checkpoint.state, weights, str(place))))
     if "architecture" not in checkpoint.config:
         known = recognised(checkpoint.state, checkpoint.config, str(place))
         if known is None:

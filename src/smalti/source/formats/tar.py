@@ -53,7 +53,7 @@ def open_image_tar(request: Request) -> Stored:
 
     def build(store: Store) -> Built:
         members = _members(request.paths)
-        labels, names, listed, remarks = _labels(members, request)
+        labels, names, listed, left_out, remarks = _labels(members, request)
         files = [name for _, name in members.images]
         wanted = range(len(files)) if listed is None else listed
         gathered = gather(
@@ -66,7 +66,7 @@ def open_image_tar(request: Request) -> Stored:
             threads=False,
         )
         kept = None if labels is None else np.ascontiguousarray(labels[gathered.kept])
-        skipped = (*members.skipped, *gathered.skipped)
+        skipped = (*members.skipped, *left_out, *gathered.skipped)
         return Built(gathered.images, kept, names, skipped, remarks=remarks, files=gathered.files)
 
     named = {str(number): path for number, path in enumerate(request.paths)}
@@ -130,8 +130,8 @@ def _key(name: str) -> tuple[str, str]:
 
 def _labels(
     members: _Members, request: Request
-) -> tuple[np.ndarray | None, tuple[str, ...] | None, list[int] | None, tuple[str, ...]]:
-    """Labels of the images, class names, which images are wanted (None for all), and remarks."""
+) -> tuple[np.ndarray | None, tuple[str, ...] | None, list[int] | None, tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Labels of the images, class names, which images are wanted (None for all), what else is left out, and remarks."""
     what = request.what
     keys = [(shard, _key(name)[0]) for shard, name in members.images]
     found = [_label(members.texts.get(key)) for key in keys]
@@ -143,19 +143,19 @@ def _labels(
             raise InputError(
                 f"{what}: {printable(bad)} has no class beside it, though others have; add it or remove the image"
             )
-        return np.array(found, np.int64), None, None, ()
+        return np.array(found, np.int64), None, None, (), ()
     edm = members.edm
     files = tuple(name for _, name in members.images)
     if len(set(files)) < len(files):  # of several shards
         if edm is not None or any("/" in name for name in files):
             raise InputError(f"{what}: two shards have members of one name; open them one at a time, or rename them")
-        return None, None, None, ()
+        return None, None, None, (), ()
     tops = (EDM_FILE,) if edm is not None else ()
     tree = Tree((*files, *tops), lambda name: edm or b"", lambda name: len(edm or b""))
     listing = list_images(tree, what, request.split)
     places = {name: number for number, name in enumerate(files)}
     wanted = [places[name] for name in listing.files]
-    return listing.labels, listing.class_names, wanted, listing.remarks
+    return listing.labels, listing.class_names, wanted, listing.skipped, listing.remarks
 
 
 def _label(text: tuple[str, bytes] | None) -> int | None:
