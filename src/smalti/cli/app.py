@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from smalti.cli import boundary
-from smalti.cli.command import Debug
+from smalti.cli.command import Debug, SaidOnce
 from smalti.cli.commands.audit import audit
 from smalti.cli.commands.bench import bench
 from smalti.cli.commands.calibrate import calibrate
@@ -65,7 +65,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for each in COMMANDS:
-    app.command()(each)
+    app.command(cls=SaidOnce)(each)
 
 
 def _version(value: bool) -> None:

@@ -177,6 +177,10 @@ def train(
     loss.png, samples-STEP.png and run.json into the --out folder, whose path is the last line on stdout.
     """
     number, parts = parse_part(part)
+    if not conditional:
+        run.invocation.refuse(("label_dropout",), "without --conditional")
+    if not held_out:
+        run.invocation.refuse(("validate_every",), "without --held-out")
     from dataclasses import asdict
 
     import torch
