@@ -406,7 +406,7 @@ def images_limits(audit: ImagesAudit) -> list[str]:
                 f"not count. Others "
                 "may be near-copies of training images; then the limits are too strict, and fewer images are called near."
             )
-        missing = [name for name, look in audit.looks.items() if look.limit is None]
+        missing = [BY[name] for name, look in audit.looks.items() if look.limit is None]
         if missing:
             enough = needed(audit.limits.rate, len(audit.looks))
             said.append(

@@ -20,6 +20,7 @@ from smalti.networks.checkpoint import Checkpoint, read_safetensors
 from smalti.networks.published import recognised
 from smalti.networks.state_dicts import check_weights, with_dots, without_prefix
 from smalti.networks.tables import DiscreteTable
+from smalti.source.foreign import pointer
 
 __all__ = ["Loaded", "load", "read_checkpoint", "shipped"]
 
@@ -151,10 +152,12 @@ def _read(path: Path, config: Mapping[str, Any] | None, weights: str) -> Checkpo
         raise InputError(f"{path} is not a regular file; give a checkpoint")
     try:
         with path.open("rb") as file:
-            start = file.read(64)
+            start = file.read(512)
     except OSError as error:
         raise from_os_error(error, f"read {path}") from error
-    if start[:2] == b"PK" or _TORCH_MAGIC in start:
+    if (instead := pointer(start)) is not None:
+        raise InputError(f"{path} is {instead}")
+    if start[:2] == b"PK" or _TORCH_MAGIC in start[:64]:
         return read_torch_file(path, config, weights)
     if start[8:9] == b"{":
         return read_safetensors(path, config)

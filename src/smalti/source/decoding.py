@@ -19,6 +19,7 @@ import numpy as np
 
 from smalti.core.errors import InputError, from_os_error
 from smalti.core.text import printable, shortened
+from smalti.source.foreign import pointer
 from smalti.source.resizing import resize_uint8
 from smalti.source.tiff_tags import refusal, with_black_zero
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["DECODING_RULE", "EXTENSIONS", "decode", "decoder_formats", "picture_pixels", "pixel_count", "read_picture"]
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+HEAD = 512  # bytes that say what a file is instead of an image
 MAX_FILE = 256 << 20  # bytes of an image file
 MAX_PIXELS = 64_000_000  # an image; a larger one is taken for a decompression bomb
 _TOO_LARGE = f"it has more than {MAX_PIXELS // 10**6} million pixels, so scale it down"
@@ -154,7 +156,9 @@ def decode(data: bytes, resolution: tuple[int, int] | None = None) -> np.ndarray
         if (turned := with_black_zero(data)) is not None:
             with contextlib.suppress(UnidentifiedImageError):
                 return _decode(turned, resolution, white_is_zero=True)
-        raise ValueError(refusal(data) or ("not a readable image" if data else "the file is empty")) from None
+        raise ValueError(
+            refusal(data) or pointer(data[:HEAD]) or ("not a readable image" if data else "the file is empty")
+        ) from None
 
 
 def _decode(data: bytes, resolution: tuple[int, int] | None, white_is_zero: bool = False) -> np.ndarray:

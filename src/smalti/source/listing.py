@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +23,28 @@ from smalti.source.decoding import EXTENSIONS
 from smalti.source.names import choose_part, is_image_folder, mask_folders, part_and_rest, part_of
 from smalti.source.trees import Tree
 
-__all__ = ["EDM_FILE", "Listing", "is_image", "is_wanted", "list_images", "other_files"]
+__all__ = ["EDM_FILE", "Listing", "NoImagesError", "is_image", "is_wanted", "list_images", "other_files"]
 
 EDM_FILE = "dataset.json"
 MAX_EDM = 64 << 20  # bytes; that of ImageNet's 1.3 million images has 40 million
 MAX_BESIDES = 1 << 20  # of what stands in it besides the labels
+
+
+class NoImagesError(InputError):
+    """A folder or an archive has no images.
+
+    Args:
+        what: the data set.
+        files: what it has instead.
+        instead: what to do, where that is known.
+    """
+
+    def __init__(self, what: str, files: Sequence[str] = (), instead: str = "") -> None:
+        named = ", ".join(shortened(printable(file)) for file in files[:3])
+        more = f" and {counted(len(files) - 3, 'more file')}" if len(files) > 3 else ""
+        has = f" (it has {named}{more})" if files else ""
+        super().__init__(f"there are no images in {what}{has}; {instead or 'accepted are ' + ' '.join(EXTENSIONS)}")
+        self.what, self.files = what, tuple(files)
 
 
 @dataclass(frozen=True)
@@ -75,7 +92,7 @@ def list_images(tree: Tree, what: str, split: str | None = None) -> Listing:
     """
     images = tuple(path for path in tree.files if is_image(path))
     if not images:
-        raise InputError(f"there are no images in {what}; accepted are {' '.join(EXTENSIONS)}")
+        raise NoImagesError(what, tree.files)
     images, masks, remarks = _without_masks(images, what)
     top = _top(images, tree.files)
     edm_file = top + EDM_FILE
