@@ -6,15 +6,16 @@ z lies on a canvas (continued around where it wraps), the picture beside it; for
     distance of window k = box sum of d over its p x p pixels
 
 so that the cost of a shift does not depend on p. Box sums only ever add (nothing is subtracted, nothing cancels): down the columns from
-suffix sums of one block of p rows and prefix sums of the next (van Herk 1992, Gil and Werman 1993, for sums), along the rows by doubling.
+suffix sums of one block of p rows and prefix sums of the next (van Herk 1992, Gil and Werman 1993, for sums), along the rows from sums
+over a few columns. One row of windows after another, so that all but the picture, z and the result stays near the processor.
 
-`picture_normalisers` is phase 1: a running maximum of the logits and the sum of 2^(logit - maximum). `picture_numerator` is
-phase 2: weights are spread over their crops by the response, which is the same along rows and columns (separable), and meet the
-picture once a shift.
+picture_normalisers   phase 1: a running maximum of the logits and the sum of 2^(logit - maximum)
+picture_numerator     phase 2 where many elements weigh: weights are spread over their crops by the response, which is the same along
+                      rows and columns (separable), and meet the picture once a shift
+picture_candidates    phase 2 where few weigh: which they are, with their distances in float64
+picture_scatter       and their sums
 
-Positions are unsigned and arrays flat: LLVM then makes vector instructions of the loops over columns (an index that might be negative
-would be looked at, one by one). Rows in which no logit comes within `gap` bits of its window's maximum need no exponentials, and in
-phase 2 nothing at all.
+Rows in which no logit comes within `gap` bits of its window's maximum need no exponentials, and in phase 2 nothing at all.
 """
 
 from __future__ import annotations
@@ -24,13 +25,34 @@ from typing import Any
 import numpy as np
 
 from smalti.engine.compiled.exp2 import exp2
-from smalti.engine.compiled.jit import ordered, plain
-from smalti.engine.compiled.records import Comparison, Heaviest, Normaliser, Picture
+from smalti.engine.compiled.jit import plain
+from smalti.engine.compiled.picture_rows import (
+    LANES,
+    absorb_row,
+    add_patch,
+    closest_row,
+    fill,
+    meet_row,
+    partial_sums,
+    patch_distance,
+    spread_row,
+    suffix_sums,
+    sum_rows,
+    weigh_row,
+)
+from smalti.engine.compiled.records import EDGE, Candidates, Comparison, Heaviest, Normaliser, Picture
 
-__all__ = ["picture_normalisers", "picture_numerator"]
+__all__ = ["picture_candidates", "picture_normalisers", "picture_numerator", "picture_scatter"]
 
-EDGE = 16  # entries beyond the ends of rows
-TAPS = 4  # of the response, taken together
+FLOAT = np.zeros(0, np.float32)
+FAR = 1e30  # a squared difference of pixels that are not there
+BEFORE, PREFIX, SUMS, PARTS, OUT, BLOCKS = 0, 1, 2, 3, 4, 5  # rows of the tape; the last are two blocks of p
+
+
+@plain
+def _step(width: int) -> int:
+    """From row to row: whole vectors."""
+    return (width + EDGE + LANES - 1) // LANES * LANES
 
 
 @plain
@@ -42,119 +64,54 @@ def _overlap(z_size: int, x_size: int, side: int, shift: int) -> Any:
 
 
 @plain
-def _squares(
-    x: Any, x_at: Any, x_plane: Any, z: Any, z_at: Any, z_plane: Any, channels: int, wide: Any, to: Any, out: Any
-) -> None:
-    """out[to + j] = sum_c (x[x_at + j] - z[z_at + j])^2."""
-    if channels == 3:
-        x_1, x_2, z_1, z_2 = x_at + x_plane, x_at + x_plane + x_plane, z_at + z_plane, z_at + z_plane + z_plane
-        for j in range(wide):
-            first, second, third = x[x_at + j] - z[z_at + j], x[x_1 + j] - z[z_1 + j], x[x_2 + j] - z[z_2 + j]
-            out[to + j] = first * first + second * second + third * third
-        return
-    for j in range(wide):
-        gap = x[x_at + j] - z[z_at + j]
-        out[to + j] = gap * gap
-    for _ in range(1, channels):
-        x_at += x_plane
-        z_at += z_plane
-        for j in range(wide):
-            gap = x[x_at + j] - z[z_at + j]
-            out[to + j] += gap * gap
+def _aligned(count: int, like: Any) -> Any:
+    """Zeros that begin where a vector may be loaded from one line of the cache."""
+    whole = LANES * 4
+    values = np.zeros(count + whole, like.dtype)
+    return values[(-values.ctypes.data % whole) // values.itemsize :]
 
 
 @plain
-def _along(row: Any, other: Any, side: int, columns: Any, wide: Any, to: Any, out: Any) -> None:
-    """out[to + j] = sum of row[j : j + side]: sums over powers of two, taken from `row` and `other` in turn, and added up."""
-    done, offset = np.uintp(1), np.uintp(0)
-    first = True
-    while True:
-        if side & 1:
-            if first:
-                for j in range(columns):
-                    out[to + j] = row[offset + j]
-            else:
-                for j in range(columns):
-                    out[to + j] += row[offset + j]
-            first = False
-            offset += done
-        side >>= 1
-        if side == 0:
-            return
-        wide -= done
-        for j in range(wide):
-            other[j] = row[j] + row[done + j]
-        row, other = other, row
-        done += done
+def _tape(side: int, step: int, like: Any) -> Any:
+    """Scratch memory of the rows, rows `step` apart; BEFORE is a row of zeros."""
+    tape = _aligned((BLOCKS + 2 * side) * step + EDGE, like)
+    tape[:] = FAR
+    tape[:step] = 0
+    return tape
 
 
 @plain
-def _distances(
-    x: Any,
-    x_at: Any,
-    x_step: Any,
-    x_plane: Any,
-    z: Any,
-    z_at: Any,
-    z_step: Any,
-    z_plane: Any,
-    channels: int,
-    side: int,
-    rows: int,
-    columns: Any,
-    blocks: Any,
-    rows_of_sums: Any,
-    out: Any,
-    step: Any,
-) -> None:
-    """Squared distances of the windows that begin at z[z_at ..] to the patches at x[x_at ..], (rows, columns) to out, rows `step` apart."""
-    wide = columns + np.uintp(side - 1)
-    tall = rows + side - 1
-    prefix, row, other = rows_of_sums[0], rows_of_sums[1], rows_of_sums[2]
-    half = np.uintp(side) * step
-    i, current, at = 0, np.uintp(0), np.uintp(0)
-    for t in range(tall):
-        here = current + np.uintp(i) * step
-        _squares(x, x_at, x_plane, z, z_at, z_plane, channels, wide, here, blocks)
-        x_at += x_step
-        z_at += z_step
-        if i == 0:
-            for j in range(wide):
-                prefix[j] = blocks[here + j]
-        else:
-            for j in range(wide):
-                prefix[j] += blocks[here + j]
-        if t >= side - 1:
-            if i == side - 1:
-                for j in range(wide):
-                    row[j] = prefix[j]
-            else:
-                before = half - current + np.uintp(i + 1) * step
-                for j in range(wide):
-                    row[j] = blocks[before + j] + prefix[j]
-            _along(row, other, side, columns, wide, at, out)
-            at += step
-        i += 1
-        if i == side:  # sums from each row of the block to its end
-            lower = here
-            for _ in range(side - 1):
-                upper = lower - step
-                for j in range(wide):
-                    blocks[upper + j] += blocks[lower + j]
-                lower = upper
-            i, current = 0, half - current
+def _next_row(
+    x: Any, x_at: int, x_plane: int, z: Any, z_at: int, z_plane: int, channels: int, side: int, i: int,
+    block: int, wide: int, step: int, tape: Any,
+) -> Any:
+    """The next row of the pixels, row i of a block of p (block 0 or 1, in turn): sums of the last p rows to SUMS, and partial sums of those.
+
+    Returns:
+        Where these partial sums begin.
+    """  # fmt: skip
+    zero, far = tape.dtype.type(0), tape.dtype.type(FAR)
+    here = (BLOCKS + block * side + i) * step
+    before = BEFORE * step if i == side - 1 else (BLOCKS + (1 - block) * side + i + 1) * step
+    if i == 0:
+        fill(tape, PREFIX * step, wide, zero)
+    sum_rows(x, x_at, x_plane, z, z_at, z_plane, channels, wide, tape, here, before, PREFIX * step, SUMS * step)
+    if i == side - 1:
+        suffix_sums(tape, (BLOCKS + block * side) * step, step, side, wide)
+    fill(tape, SUMS * step + wide, 2 * LANES, far)  # windows beyond the last are far from everything
+    if not partial_sums(tape, SUMS * step, side, wide, PARTS * step):
+        return SUMS * step
+    fill(tape, PARTS * step + wide, 2 * LANES, far)
+    return PARTS * step
 
 
-@ordered
-def _closest(out: Any, at: Any, columns: Any, bits: Any, limits: Any, to: Any) -> Any:
-    """Distances become logits, in place; the largest of them less its limit."""
-    closest = out[at] * bits - limits[to]
-    for j in range(columns):
-        logit = out[at + j] * bits
-        out[at + j] = logit
-        gap = logit - limits[to + j]
-        closest = gap if gap > closest else closest
-    return closest
+@plain
+def _padded(values: Any, step: int, like: Any) -> Any:
+    """(rows, columns) to one line, rows `step` apart."""
+    line = _aligned(values.shape[0] * step + EDGE, like)
+    for r in range(values.shape[0]):
+        line[r * step : r * step + values.shape[1]] = values[r]
+    return line
 
 
 @plain
@@ -168,94 +125,45 @@ def picture_normalisers(picture: Picture, canvas: Picture, comparison: Compariso
     """
     x, x_shape = picture
     z, z_shape = canvas
-    side, shifts, scale, gap = comparison
+    side, shifts, scale, gap_bits = comparison
     channels, x_height, x_width = x_shape
     _, height, width = z_shape
-    step = np.uintp(width + EDGE)
-    windows = height - side + 1
-    out = np.empty((windows + 1) * (width + EDGE), z.dtype)
-    blocks = np.empty((2 * side + 1) * (width + EDGE), z.dtype)
-    rows_of_sums = np.empty((3, width + EDGE), z.dtype)
-    best = np.empty((windows + 1) * (width + EDGE), z.dtype)
-    total = np.empty((windows + 1) * (width + EDGE), np.float32)
-    bits = z.dtype.type(-scale)
+    x_plane, z_plane, step = x_height * x_width, height * width, _step(width)
+    tape = _tape(side, step, z)
+    best = _aligned((height - side + 1) * step + EDGE, z)
+    total = _aligned((height - side + 1) * step + EDGE, FLOAT)
+    bits, gap = z.dtype.type(-scale), z.dtype.type(gap_bits)
     for dy in shifts:
         top, rows = _overlap(height, x_height, side, dy)
         if rows <= 0:
             continue
         for r in range(rows):
-            for j in range(highest.shape[1]):
-                best[r * (width + EDGE) + j] = highest[top + r, j]
-                total[r * (width + EDGE) + j] = 0
+            best[r * step : r * step + highest.shape[1]] = highest[top + r]
+            total[r * step : r * step + highest.shape[1]] = 0
         for dx in range(side - width, x_width - side + 1):
-            left, columns_here = _overlap(width, x_width, side, dx)
-            if columns_here <= 0:
+            left, columns = _overlap(width, x_width, side, dx)
+            if columns <= 0:
                 continue
-            columns = np.uintp(columns_here)
-            _distances(
-                x,
-                np.uintp((top + dy) * x_width + left + dx),
-                np.uintp(x_width),
-                np.uintp(x_height * x_width),
-                z,
-                np.uintp(top * width + left),
-                np.uintp(width),
-                np.uintp(height * width),
-                channels,
-                side,
-                rows,
-                columns,
-                blocks,
-                rows_of_sums,
-                out,
-                step,
-            )
-            at, to = np.uintp(0), np.uintp(left)
-            for _ in range(rows):
-                if _closest(out, at, columns, bits, best, to) > -gap:
-                    for j in range(columns):
-                        higher = np.float32(out[at + j] - best[to + j])
-                        shrink, before = exp2(-abs(higher)), total[to + j]
-                        total[to + j] = before * shrink + np.float32(1) if higher > 0 else before + shrink
-                        best[to + j] = max(out[at + j], best[to + j])
-                at += step
-                to += step
+            x_at, z_at, wide, i, block = (top + dy) * x_width + left + dx, top * width + left, columns + side - 1, 0, 0
+            for t in range(rows + side - 1):
+                sums = _next_row(
+                    x, x_at, x_plane, z, z_at, z_plane, channels, side, i, block, wide, step, tape
+                )
+                i, block = (i + 1, block) if i < side - 1 else (0, 1 - block)
+                x_at += x_width
+                z_at += width
+                if t >= side - 1:
+                    to = (t - side + 1) * step + left
+                    absorb_row(
+                        tape, SUMS * step, sums, side, bits, columns, gap, best, total, to
+                    )
         for r in range(rows):  # what this shift added in float32, on to sums in float64: many like weights would drift
             for j in range(highest.shape[1]):
-                now = np.float64(best[r * (width + EDGE) + j])
+                now = np.float64(best[r * step + j])
                 if now > highest[top + r, j]:
                     mass[top + r, j] *= np.float64(exp2(np.float32(highest[top + r, j] - now)))
                     highest[top + r, j] = now
-                mass[top + r, j] += np.float64(total[r * (width + EDGE) + j])
-
-
-@plain
-def _spread(
-    weights: Any, columns: Any, wide: Any, response: Any, side: int, step: Any, row: Any, meet: Any, at: Any
-) -> None:
-    """One row of windows' weights, spread over their crops: meet[at + q step + j] += response[q] sum_i response[i] weight[j - i].
-
-    weights[last tap + j] is window j; zeros lie on both sides, and response ends in zeros up to whole TAPS.
-    """
-    behind = np.uintp(response.shape[0] - TAPS)
-    for j in range(wide):
-        row[j] = np.float32(0)
-    for q in range(0, response.shape[0], TAPS):
-        first, second, third, fourth = response[q], response[q + 1], response[q + 2], response[q + 3]
-        b = behind - np.uintp(q)  # weight[j - q - 3] .. weight[j - q]
-        b_1, b_2, b_3 = b + np.uintp(1), b + np.uintp(2), b + np.uintp(3)
-        for j in range(wide):
-            row[j] += (
-                first * weights[b_3 + j]
-                + second * weights[b_2 + j]
-                + third * weights[b_1 + j]
-                + fourth * weights[b + j]
-            )
-    for q in range(side):
-        share = response[q]
-        for j in range(wide):
-            meet[at + j] += share * row[j]
-        at += step
+                mass[top + r, j] += np.float64(total[r * step + j])
 
 
 @plain
@@ -272,88 +180,205 @@ def picture_numerator(
 
     Args:
         picture, canvas, comparison: as in phase 1.
-        response: float32, R_k(y, x) = response[y] response[x] within the crop; zeros after the first p, up to whole TAPS.
-        normaliser: ((h - p + 1) (w - p + 1),) of z's type, the windows' largest logits; and float32, 1 / sum_i 2^(logit - these).
-        numerator: (C h w,) float64, on the canvas: sums are added to it.
+        response: (p,) float32, R_k(y, x) = response[y] response[x] within the crop.
+        normaliser: (h - p + 1, w - p + 1) of z's type, the windows' largest logits; and float32, 1 / sum_i 2^(logit - these).
+        numerator: (C h w + EDGE,) float64, on the canvas: sums are added to it.
         heaviest: results.
     """
     x, x_shape = picture
     z, z_shape = canvas
-    side, shifts, scale, gap = comparison
-    highest, inverse = normaliser
+    side, shifts, scale, gap_bits = comparison
     weight_so_far, place = heaviest
     channels, x_height, x_width = x_shape
     _, height, width = z_shape
-    step = np.uintp(width + EDGE)
-    windows_wide = width - side + 1
-    out = np.empty((height - side + 2) * (width + EDGE), z.dtype)
-    blocks = np.empty((2 * side + 1) * (width + EDGE), z.dtype)
-    rows_of_sums = np.empty((3, width + EDGE), z.dtype)
-    last_tap = response.shape[0] - 1
-    weights = np.zeros(width + 2 * response.shape[0] + EDGE, np.float32)
-    row = np.zeros(width + EDGE, np.float32)
-    meet = np.zeros((height + 1) * (width + EDGE), np.float32)
-    sums = np.zeros(channels * height * width, np.float32)
-    bits = z.dtype.type(-scale)
+    x_plane, z_plane, step = x_height * x_width, height * width, _step(width)
+    tape = _tape(side, step, z)
+    highest, inverse = _padded(normaliser.references, step, z), _padded(normaliser.corrections, step, response)
+    weights = _aligned((side + 2) * step + 2 * (side + EDGE), response)  # p rows that were spread, what they make, one of weights
+    meet, first = side * step, (side + 1) * step + (side + LANES - 1) // LANES * LANES
+    lit = np.zeros(side, np.bool_)
+    places, shares = np.zeros(side, np.int64), np.zeros(side, np.float32)
+    sums = np.zeros(channels * z_plane + EDGE, np.float32)
+    bits, gap = z.dtype.type(-scale), z.dtype.type(gap_bits)
     asked = weight_so_far.shape[0] > 0
     for dy in shifts:
         top, rows = _overlap(height, x_height, side, dy)
         if rows <= 0:
             continue
         for dx in range(side - width, x_width - side + 1):
-            left, columns_here = _overlap(width, x_width, side, dx)
-            if columns_here <= 0:
+            left, columns = _overlap(width, x_width, side, dx)
+            if columns <= 0:
                 continue
-            columns = np.uintp(columns_here)
-            wide = columns + np.uintp(side - 1)
-            _distances(
-                x,
-                np.uintp((top + dy) * x_width + left + dx),
-                np.uintp(x_width),
-                np.uintp(x_height * x_width),
-                z,
-                np.uintp(top * width + left),
-                np.uintp(width),
-                np.uintp(height * width),
-                channels,
-                side,
-                rows,
-                columns,
-                blocks,
-                rows_of_sums,
-                out,
-                step,
-            )
-            low, high = rows + side, 0
-            at, to, first = np.uintp(0), np.uintp(top * windows_wide + left), np.uintp(last_tap)
-            for r in range(rows):
-                if _closest(out, at, columns, bits, highest, to) > -gap:
-                    low, high = min(low, r), r + side
-                    for j in range(columns):
-                        weights[first + j] = exp2(np.float32(out[at + j] - highest[to + j])) * inverse[to + j]
-                    for j in range(np.uintp(response.shape[0])):
-                        weights[first + columns + j] = 0
-                    _spread(weights, columns, wide, response, side, step, row, meet, at)
-                at += step
-                to += np.uintp(windows_wide)
-            for t in range(low, high):
-                at = np.uintp(t) * step
-                from_x = np.uintp((top + dy + t) * x_width + left + dx)
-                on_z = np.uintp((top + t) * width + left)
-                for _ in range(channels):
-                    for j in range(wide):
-                        sums[on_z + j] += meet[at + j] * np.float32(x[from_x + j])
-                    from_x += np.uintp(x_height * x_width)
-                    on_z += np.uintp(height * width)
-                if asked:
-                    for i in range(columns_here + side - 1):
-                        weight = meet[t * (width + EDGE) + i]
-                        if weight > weight_so_far[top + t, left + i]:
-                            weight_so_far[top + t, left + i] = weight
-                            place[0, top + t, left + i] = top + t + dy
-                            place[1, top + t, left + i] = left + dx + i
-                for j in range(wide):
-                    meet[at + j] = 0
-        for i in range(sums.shape[0]):
+            wide = columns + side - 1
+            x_at, z_at = (top + dy) * x_width + left + dx, top * width + left
+            on_x, on_z, i, block, slot = x_at, z_at, 0, 0, side - 1
+            weights[first + columns : first + columns + side + EDGE] = 0
+            lit[:] = False
+            for t in range(rows + 2 * (side - 1)):
+                r = t - side + 1  # the row of windows that ends with row t, and the row of pixels that is then complete
+                if t < rows + side - 1:
+                    parts = _next_row(
+                        x, x_at, x_plane, z, z_at, z_plane, channels, side, i, block, wide, step, tape
+                    )
+                    i, block = (i + 1, block) if i < side - 1 else (0, 1 - block)
+                    x_at += x_width
+                    z_at += width
+                if r < 0:
+                    continue
+                slot = slot + 1 if slot < side - 1 else 0
+                lit[slot] = r < rows and weigh_row(
+                    tape, SUMS * step, parts, side, bits, columns, gap, highest, inverse,
+                    (top + r) * step + left, weights, first,
+                )  # fmt: skip
+                if lit[slot]:
+                    spread_row(weights, first, response, side, wide, slot * step)
+                found = 0
+                for q in range(side):
+                    before = slot - q if slot >= q else slot - q + side
+                    if lit[before]:
+                        places[found], shares[found] = before * step, response[q]
+                        found += 1
+                if found:
+                    meet_row(
+                        weights, places, shares, found, wide, meet, x, on_x, x_plane, channels, sums, on_z, z_plane
+                    )
+                    if asked:
+                        for j in range(wide):
+                            weight = weights[meet + j]
+                            if weight > weight_so_far[top + r, left + j]:
+                                weight_so_far[top + r, left + j] = weight
+                                place[0, top + r, left + j] = top + r + dy
+                                place[1, top + r, left + j] = left + dx + j
+                on_x += x_width
+                on_z += width
+        for i in range(channels * z_plane):
             numerator[i] += np.float64(sums[i])
             sums[i] = 0
+
+
+@plain
+def picture_candidates(
+    picture: Picture, canvas: Picture, comparison: Comparison, limits: Any, precise: Any, candidates: Candidates
+) -> Any:
+    """Which elements have logits above their window's limit, over some shifts of the rows, in the order of shifts.
+
+    Args:
+        picture, canvas, comparison: as in phase 1, float32.
+        limits: (h - p + 1, w - p + 1) float32, in bits.
+        precise: x and z again, in float64: what the candidates' logits are made of.
+        candidates: results.
+
+    Returns:
+        Their number, or -1 where they are more than `candidates` has room for.
+    """
+    x, x_shape = picture
+    z, z_shape = canvas
+    side, shifts, scale, _ = comparison
+    windows_found, places_found, logits_found = candidates
+    exact_x, exact_z = precise
+    channels, x_height, x_width = x_shape
+    _, height, width = z_shape
+    x_plane, z_plane, step = x_height * x_width, height * width, _step(width)
+    windows_wide = width - side + 1
+    tape = _tape(side, step, z)
+    bound = _padded(limits, step, z)
+    inside = np.zeros(side + LANES)
+    inside[:side] = 1
+    bits = z.dtype.type(-scale)
+    found = 0
+    for dy in shifts:
+        top, rows = _overlap(height, x_height, side, dy)
+        if rows <= 0:
+            continue
+        for dx in range(side - width, x_width - side + 1):
+            left, columns = _overlap(width, x_width, side, dx)
+            if columns <= 0:
+                continue
+            x_at, z_at, wide, i, block = (top + dy) * x_width + left + dx, top * width + left, columns + side - 1, 0, 0
+            for t in range(rows + side - 1):
+                parts = _next_row(
+                    x, x_at, x_plane, z, z_at, z_plane, channels, side, i, block, wide, step, tape
+                )
+                i, block = (i + 1, block) if i < side - 1 else (0, 1 - block)
+                x_at += x_width
+                z_at += width
+                r = t - side + 1
+                if r < 0 or not closest_row(
+                    tape, SUMS * step, parts, side, bits, columns, bound, (top + r) * step + left,
+                    OUT * step,
+                ):  # fmt: skip
+                    continue
+                for j in range(columns):
+                    if tape[OUT * step + j] > 0:
+                        if found == windows_found.shape[0]:
+                            return -1
+                        y, u = top + r, left + j
+                        windows_found[found] = y * windows_wide + u
+                        places_found[found] = (y + dy) * x_width + u + dx
+                        distance = patch_distance(
+                            exact_x, places_found[found], x_width, x_plane, exact_z, y * width + u, width, z_plane,
+                            channels, side, inside,
+                        )  # fmt: skip
+                        logits_found[found] = -scale * distance
+                        found += 1
+    return found
+
+
+@plain
+def picture_scatter(
+    picture: Picture,
+    width: int,
+    response: Any,
+    candidates: Candidates,
+    numerator: Any,
+    heaviest: Heaviest,
+    meet: Any,
+) -> None:
+    """Phase 2 of candidates: numerator += weight * response * patch.
+
+    Args:
+        picture: x, float64.
+        width: of z on its canvas.
+        response: (p,) float64.
+        candidates: of one chunk, in its order; the last are their weights.
+        numerator: (C h w + EDGE,) float64, on the canvas: sums are added to it.
+        heaviest: results.
+        meet: (h w + EDGE,) float64 zeros where the heaviest are asked for; they are again, afterwards.
+    """
+    x, (channels, x_height, x_width) = picture
+    windows, places, weights = candidates
+    weight_so_far, place = heaviest
+    side, plane = response.shape[0], x_height * x_width
+    windows_wide = width - side + 1
+    z_plane = (numerator.shape[0] - EDGE) // channels
+    asked = weight_so_far.shape[0] > 0
+    shares, ones = np.zeros(side + LANES), np.ones(side + LANES)
+    shares[:side] = response
+    start = 0
+    while start < windows.shape[0]:
+        stop, dy, dx = start, np.int64(0), np.int64(0)
+        while stop < windows.shape[0]:  # all of one shift
+            y, u = windows[stop] // windows_wide, windows[stop] % windows_wide
+            here_dy, here_dx = places[stop] // x_width - y, places[stop] % x_width - u
+            if stop > start and (here_dy != dy or here_dx != dx):
+                break
+            dy, dx = here_dy, here_dx
+            on_z = y * width + u
+            add_patch(x, places[stop], x_width, plane, numerator, on_z, width, z_plane, channels, side, weights[stop], shares)
+            if asked:
+                add_patch(ones, 0, 0, 0, meet, on_z, width, 0, 1, side, weights[stop], shares)
+            stop += 1
+        if asked:
+            for clear in (False, True):
+                for k in range(start, stop):
+                    y, u = windows[k] // windows_wide, windows[k] % windows_wide
+                    for q in range(side):
+                        for o in range(side):
+                            on_z = (y + q) * width + u + o
+                            if clear:
+                                meet[on_z] = 0
+                            elif meet[on_z] > weight_so_far[y + q, u + o]:
+                                weight_so_far[y + q, u + o] = meet[on_z]
+                                place[0, y + q, u + o] = places[k] // x_width + q
+                                place[1, y + q, u + o] = places[k] % x_width + o
+        start = stop

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 __all__ = [
+    "EDGE",
     "Box",
     "BoxLayout",
+    "Candidates",
     "Chunk",
     "Comparison",
     "Directions",
@@ -358,11 +360,14 @@ class Sketched(NamedTuple):
 # ----------------------------------------------------------------------------------------------------------------- pictures
 
 
+EDGE = 64  # numbers beyond the ends of rows: kernels take whole vectors
+
+
 class Picture(NamedTuple):
     """A picture, or z on its canvas.
 
     Attributes:
-        pixels: (C H W,) float32 or float64.
+        pixels: (C H W + EDGE,) float32 or float64.
         shape: (C, H, W).
     """
 
@@ -384,6 +389,20 @@ class Comparison(NamedTuple):
     shifts: np.ndarray
     scale: float
     gap: float
+
+
+class Candidates(NamedTuple):
+    """Pairs of a window of z and a patch of a picture that may weigh.
+
+    Attributes:
+        windows: (n,) int32, the window's number, row by row.
+        places: (n,) int32, the pixel of the picture at which the patch begins, row by row.
+        logits: (n,) float64, in bits; or weights.
+    """
+
+    windows: np.ndarray
+    places: np.ndarray
+    logits: np.ndarray
 
 
 class Heaviest(NamedTuple):
