@@ -31,9 +31,10 @@ __all__ = ["PictureProgram", "Places", "admitted", "gaussian_response", "mean_pa
 
 LOWEST = -1e30
 DOUBLE = 1700.0  # a logit (natural): from here on float32 sums, off by 2^-23 of them at most, could move an output by 1e-4
-FEW = 16  # elements that weigh as much as the best, on average: with more, phase 2 visits all of them
+FIRST = 8  # one part of so many says what the best elements are like
+FEW = 8  # elements of these that weigh as much as the best, on average: with more, there are two passes over all
 ROOM = 64  # candidates a window, on average
-CHUNKS = 32  # parts of the shifts of the rows
+CHUNKS = 32  # parts of the shifts of the rows, which are taken two at a time
 BLOCK = 2048  # crops of z whose means the reference has in memory at a time
 Sums = tuple[np.ndarray, np.ndarray, np.ndarray]  # a numerator, and what weighs most
 OUTSIDE = 1e4  # what pixels outside a mask are: no window is near a patch that has one
@@ -167,9 +168,9 @@ class Places:
 class PictureProgram:
     """Both phases on box sums, on threads; the same bits whatever their number.
 
-    Distances are float32. Where few elements of a window can weigh (low noise), those that may, by what float32 sums can be off and by
-    `gap`, are found in the second pass, and their weights are computed in float64. Where many do, phase 2 is box sums again, in float64
-    where logits are so large that float32 would not do.
+    Distances are float32. Where few elements of a window can weigh (low noise), one pass finds all that may, by `gap` and by what float32
+    sums can be off, from the best of an eighth of them, and their weights are computed in float64. Where many do, there are two
+    passes of box sums, in float64 where logits are so large that float32 would not do.
 
     Args:
         pictures: each (C, H, W) floating.
@@ -194,7 +195,7 @@ class PictureProgram:
                 picture.double().masked_fill(~mask, OUTSIDE) for picture, mask in zip(pictures, masks, strict=True)
             ]
         self.pictures = [_padded(picture.double().numpy()) for picture in pictures]
-        self.singles = [Picture(pixels.astype(np.float32), shape) for pixels, shape in self.pictures]
+        self.singles = [_single(picture) for picture in self.pictures]
         self.response, self.wrap, self.gap = response.double(), wrap, gap
         self.side = len(response)
 
@@ -211,18 +212,21 @@ class PictureProgram:
     def _run(self, z: torch.Tensor, sigma: float, ask: bool) -> tuple[torch.Tensor, Places | None]:
         size = (z.shape[-2], z.shape[-1])
         precise = _padded(canvas(z.double(), self.side, self.wrap).numpy())
-        single = Picture(precise.pixels.astype(np.float32), precise.shape)
+        single = _single(precise)
         scale = LOG2E / (2 * sigma**2)
-        highest, mass = self._normalisers(single, scale)
+        numbers = range(len(self._parts(single)))
+        seen, rest = numbers[::FIRST], [number for number in numbers if number % FIRST]
+        highest, mass = self._normalisers(single, scale, seen)
         candidates = None
         if mass.mean() <= FEW:
             candidates = self._candidates(single, precise, scale, self._limits(single, scale, highest))
         if candidates is not None:
             numerator, heaviest = self._scattered(precise, candidates, ask)
         else:
+            highest, mass = merged_sums(highest, mass, *self._normalisers(single, scale, rest))
             if -highest.min() / LOG2E > DOUBLE:
                 single = precise
-                highest, mass = self._normalisers(single, scale)
+                highest, mass = self._normalisers(single, scale, numbers)
             numerator, heaviest = self._numerator(single, scale, highest, mass, ask)
         covered = coverage(size, self.response, self.wrap)
         composite = folded(torch.from_numpy(numerator), size) / covered
@@ -233,10 +237,10 @@ class PictureProgram:
         return self.singles if z.pixels.dtype == np.float32 else self.pictures
 
     def _parts(self, z: Picture) -> list[tuple[int, np.ndarray]]:
-        """(picture, shifts of the rows) of every chunk; neighbours in one chunk differ, so that chunks cost alike."""
+        """(picture, every other shift of the rows) of every chunk; neighbours in one chunk differ, so that chunks cost alike."""
         parts = []
         for number, picture in enumerate(self.pictures):
-            shifts = np.arange(self.side - z.shape[1], picture.shape[1] - self.side + 1)
+            shifts = np.arange(self.side - z.shape[1], picture.shape[1] - self.side + 1, 2)
             chunks = min(CHUNKS, len(shifts))
             parts += [(number, shifts[part::chunks]) for part in range(chunks)]
         return parts
@@ -244,20 +248,21 @@ class PictureProgram:
     def _windows(self, z: Picture) -> tuple[int, int]:
         return z.shape[1] - self.side + 1, z.shape[2] - self.side + 1
 
-    def _normalisers(self, z: Picture, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    def _normalisers(self, z: Picture, scale: float, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Phase 1 over these parts: the largest logits, and sums relative to them."""
         from smalti.engine.compiled.picture_kernels import picture_normalisers
 
         parts, pictures, windows = self._parts(z), self._source(z), self._windows(z)
 
         def work(number: int) -> tuple[np.ndarray, np.ndarray]:
-            picture, shifts = parts[number]
+            picture, shifts = parts[numbers[number]]
             highest, mass = np.full(windows, LOWEST), np.zeros(windows)
             comparison = Comparison(self.side, shifts, scale, self.gap)
             picture_normalisers(pictures[picture], z, comparison, highest, mass)
             return highest, mass
 
         highest, mass = np.full(windows, LOWEST), np.zeros(windows)
-        for part_highest, part_mass in in_order(work, len(parts)):
+        for part_highest, part_mass in in_order(work, len(numbers)):
             highest, mass = merged_sums(highest, mass, part_highest, part_mass)
         return highest, mass
 
@@ -303,12 +308,14 @@ class PictureProgram:
         highest, mass = np.full(limits.size, -np.inf), np.zeros(limits.size)
         for windows, _, logits in chunks:
             np.maximum.at(highest, windows, logits)
-        for windows, _, logits in chunks:
-            mass += np.bincount(windows, np.exp2(logits - highest[windows]), limits.size)
-        return [
-            Candidates(windows, places, np.exp2(logits - highest[windows]) / mass[windows])
-            for windows, places, logits in chunks
-        ]
+        heavy = []
+        for chunk in chunks:
+            chosen = chunk.logits >= highest[chunk.windows] - self.gap
+            windows, places, logits = (values[chosen] for values in chunk)
+            weights = np.exp2(logits - highest[windows])
+            mass += np.bincount(windows, weights, limits.size)
+            heavy.append(Candidates(windows, places, weights))
+        return [Candidates(windows, places, weights / mass[windows]) for windows, places, weights in heavy]
 
     def _scattered(
         self, z: Picture, candidates: list[Candidates], ask: bool
@@ -316,13 +323,14 @@ class PictureProgram:
         from smalti.engine.compiled.picture_kernels import picture_scatter
 
         parts = self._parts(z)
-        response = self.response.numpy()
+        response, windows_wide = self.response.numpy(), self._windows(z)[1]
 
         def work(number: int) -> Sums:
             picture = self.pictures[parts[number][0]]
             sums, heaviest = _results(z.shape, ask)
             meet = np.zeros(z.shape[1] * z.shape[2] + EDGE if ask else 0)
-            picture_scatter(picture, z.shape[2], response, candidates[number], sums, heaviest, meet)
+            chunk = _by_shift(candidates[number], picture.shape[2], windows_wide) if ask else candidates[number]
+            picture_scatter(picture, z.shape[2], response, chunk, sums, heaviest, meet)
             return sums, *heaviest
 
         return self._added(z, work, ask)
@@ -361,9 +369,20 @@ class PictureProgram:
 
 
 def _padded(values: np.ndarray) -> Picture:
-    """(C, H, W) for the kernels, which read a little beyond the ends of rows."""
-    pixels = np.concatenate([values.reshape(-1), np.zeros(EDGE, values.dtype)])
-    return Picture(pixels, values.shape)
+    """(C, H, W) for the kernels, which read a little beyond the first and last rows and their ends."""
+    lead = 2 * values.shape[2] + EDGE
+    return Picture(np.pad(values.reshape(-1), lead), lead, tuple(values.shape))
+
+
+def _single(picture: Picture) -> Picture:
+    return picture._replace(pixels=picture.pixels.astype(np.float32))
+
+
+def _by_shift(candidates: Candidates, width: int, windows_wide: int) -> Candidates:
+    """Those of one shift after another; pictures are `width` wide, and there are so many windows beside each other."""
+    windows, places, _ = candidates
+    order = np.lexsort((places % width - windows % windows_wide, places // width - windows // windows_wide))
+    return Candidates(*(values[order] for values in candidates))
 
 
 def _results(shape: tuple[int, ...], ask: bool) -> tuple[np.ndarray, Heaviest]:

@@ -1,8 +1,6 @@
 """The innermost loops of the picture kernels, as vector instructions of 16 numbers, of either type; on flat tapes of scratch memory.
 
-sum_rows        squared differences of one row, and the sums of the last p rows of them
-suffix_sums     the sums of a block of rows from each to its end
-partial_sums    sums over a few neighbouring columns, of which the sums over windows are made
+sum_block       squared differences of a block of p rows, and sums of p neighbouring rows of them
 closest_row     logits of a row of windows against limits
 absorb_row      those into running sums: a maximum, and the sum of 2^(logit - maximum)
 weigh_row       posterior weights of a row of windows
@@ -34,15 +32,14 @@ __all__ = [
     "closest_row",
     "fill",
     "meet_row",
-    "partial_sums",
     "patch_distance",
     "spread_row",
-    "suffix_sums",
-    "sum_rows",
+    "sum_block",
     "weigh_row",
 ]
 
 LANES = 16
+TWO = 2  # shifts at a time
 FOUR = 4  # vectors at a time, where one factor serves all
 
 
@@ -74,85 +71,116 @@ def fill(typing: Any, tape: Any, at: Any, count: Any, value: Any) -> Any:
 
 
 @intrinsic
-def sum_rows(
+def sum_block(
     typing: Any,
     x: Any,
     x_at: Any,
+    x_step: Any,
     x_plane: Any,
     z: Any,
     z_at: Any,
+    z_step: Any,
     z_plane: Any,
     channels: Any,
+    side: Any,
+    rows: Any,
     wide: Any,
     tape: Any,
-    here: Any,
-    before: Any,
-    prefix: Any,
+    kept: Any,
     out: Any,
+    step: Any,
+    half: Any,
 ) -> Any:
-    """s = sum_c (x[x_at + c x_plane ...] - z[z_at + c z_plane ...])^2, `wide` of them, to tape[here ...]; prefix += s; out = prefix + before."""
+    """The next `rows` (p, fewer at the end) rows for two shifts q, which differ by a row: with s_q = sum_c (x - z)^2, x one row on for q = 1,
+
+    tape[out + q half + i step ...] = s_q of row i and of the p - 1 rows before it, `wide` numbers.
+
+    `kept` is where sums of the block before lie, from each of its rows to its end; of this one, afterwards: q half apart too.
+    Strips of a vector's width go down the rows, so that all this stays near; z's row serves both shifts, and x's the next row too.
+    """
     if not same_reals(x, z, tape):
         return None
     ints = types.int64
-    signature = types.void(x, ints, ints, z, ints, ints, ints, ints, tape, ints, ints, ints, ints)
+    signature = types.void(x, ints, ints, ints, z, *(ints,) * 7, tape, ints, ints, ints, ints)
 
     def build(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
         vectors = _vectors(builder, x.dtype)
-        source, (x_at, x_plane) = data_of(context, builder, x, arguments[0]), arguments[1:3]
-        other, (z_at, z_plane, channels, wide) = data_of(context, builder, z, arguments[3]), arguments[4:8]
-        data, (here, before, prefix, out) = data_of(context, builder, tape, arguments[8]), arguments[9:]
+        source, (x_at, x_step, x_plane) = data_of(context, builder, x, arguments[0]), arguments[1:4]
+        other, (z_at, z_step, z_plane, channels, side, rows, wide) = (
+            data_of(context, builder, z, arguments[4]),
+            arguments[5:12],
+        )
+        data, (kept, out, step, half) = data_of(context, builder, tape, arguments[12]), arguments[13:]
+        add, times, zero = builder.add, builder.mul, vectors.constant(0.0)
+        prefix = [cgutils.alloca_once_value(builder, zero) for _ in range(TWO)]
+        squares = [cgutils.alloca_once_value(builder, zero) for _ in range(TWO)]
+        above = [cgutils.alloca_once_value(builder, zero) for _ in range(3)]  # rows of x, of three channels
 
-        def add(i: Any, c: Any, value: Any) -> Any:
-            gap = builder.fsub(
-                vectors.load(source, builder.add(builder.add(x_at, builder.mul(c, x_plane)), i)),
-                vectors.load(other, builder.add(builder.add(z_at, builder.mul(c, z_plane)), i)),
-            )
-            return vectors.times_plus(gap, gap, value)
+        def pixels(i: Any, c: Any, strip: Any) -> Any:
+            return vectors.load(source, add(add(x_at, times(c, x_plane)), add(times(i, x_step), strip)))
 
-        def keep(i: Any, squares: Any) -> None:
-            vectors.store(squares, data, builder.add(here, i))
-            total = builder.fadd(vectors.load(data, builder.add(prefix, i)), squares)
-            vectors.store(total, data, builder.add(prefix, i))
-            total = builder.fadd(total, vectors.load(data, builder.add(before, i)))
-            vectors.store(total, data, builder.add(out, i))
+        def noisy(i: Any, c: Any, strip: Any) -> Any:
+            return vectors.load(other, add(add(z_at, times(c, z_plane)), add(times(i, z_step), strip)))
+
+        def place(q: int, i: Any, strip: Any) -> Any:
+            """Of a strip's kept sums: p + 1 of them, the last 0."""
+            begin = add(kept, times(INT(q), half))
+            return add(begin, add(times(strip, add(side, INT(1))), times(i, INT(LANES))))
+
+        def keep(i: Any, strip: Any, values: list[Any]) -> None:
+            for q, value in enumerate(values):
+                before = vectors.load(data, place(q, add(i, INT(1)), strip))
+                vectors.store(value, data, place(q, i, strip))
+                total = builder.fadd(builder.load(prefix[q]), value)
+                builder.store(total, prefix[q])
+                to = add(add(out, times(INT(q), half)), add(times(i, step), strip))
+                vectors.store(builder.fadd(total, before), data, to)
+
+        def square(a: Any, b: Any, so_far: Any) -> Any:
+            gap = builder.fsub(a, b)
+            return vectors.times_plus(gap, gap, so_far)
+
+        def down(strip: Any, three: bool) -> None:
+            if three:
+                for c in range(3):
+                    builder.store(pixels(INT(0), INT(c), strip), above[c])
+            with _loop(builder, INT(0), rows) as (i, _):
+                below = add(i, INT(1))
+                if three:
+                    first, second = zero, zero
+                    for c in range(3):
+                        on_z, next_x = noisy(i, INT(c), strip), pixels(below, INT(c), strip)
+                        first = square(builder.load(above[c]), on_z, first)
+                        second = square(next_x, on_z, second)
+                        builder.store(next_x, above[c])
+                    keep(i, strip, [first, second])
+                else:
+                    for slot in squares:
+                        builder.store(zero, slot)
+                    with _loop(builder, INT(0), channels) as (c, _):
+                        on_z = noisy(i, c, strip)
+                        for slot, row in zip(squares, (i, below), strict=True):
+                            builder.store(square(pixels(row, c, strip), on_z, builder.load(slot)), slot)
+                    keep(i, strip, [builder.load(slot) for slot in squares])
+
+        def strips(three: bool) -> None:
+            with _loop(builder, INT(0), wide, LANES) as (strip, _):
+                for slot in prefix:
+                    builder.store(zero, slot)
+                down(strip, three)
+                for slot in prefix:
+                    builder.store(zero, slot)
+                with _loop(builder, INT(0), rows) as (back, _):
+                    i = builder.sub(builder.sub(rows, INT(1)), back)
+                    for q, slot in enumerate(prefix):
+                        builder.store(builder.fadd(builder.load(slot), vectors.load(data, place(q, i, strip))), slot)
+                        vectors.store(builder.load(slot), data, place(q, i, strip))
 
         with builder.if_else(builder.icmp_signed("==", channels, INT(3))) as (three, others):
-            with three, _loop(builder, INT(0), wide, LANES) as (i, _):
-                value = vectors.constant(0.0)
-                for c in range(3):
-                    value = add(i, INT(c), value)
-                keep(i, value)
+            with three:
+                strips(True)
             with others:
-                slot = cgutils.alloca_once_value(builder, vectors.constant(0.0))
-                with _loop(builder, INT(0), wide, LANES) as (i, _):
-                    builder.store(vectors.constant(0.0), slot)
-                    with _loop(builder, INT(0), channels) as (c, _):
-                        builder.store(add(i, c, builder.load(slot)), slot)
-                    keep(i, builder.load(slot))
-        return context.get_dummy_value()
-
-    return signature, build
-
-
-@intrinsic
-def suffix_sums(typing: Any, tape: Any, first: Any, step: Any, rows: Any, wide: Any) -> Any:
-    """Each of `rows` rows, `step` apart from tape[first ...] on, becomes the sum of itself and those after it."""
-    if not same_reals(tape):
-        return None
-    ints = types.int64
-    signature = types.void(tape, ints, ints, ints, ints)
-
-    def build(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        vectors = _vectors(builder, tape.dtype)
-        data, (first, step, rows, wide) = data_of(context, builder, tape, arguments[0]), arguments[1:]
-        slot = cgutils.alloca_once_value(builder, vectors.constant(0.0))
-        with _loop(builder, INT(0), wide, LANES) as (i, _):
-            builder.store(vectors.constant(0.0), slot)
-            with _loop(builder, INT(0), rows) as (back, _):
-                row = builder.sub(builder.sub(rows, INT(1)), back)
-                at = builder.add(builder.add(first, builder.mul(row, step)), i)
-                builder.store(builder.fadd(builder.load(slot), vectors.load(data, at)), slot)
-                vectors.store(builder.load(slot), data, at)
+                strips(False)
         return context.get_dummy_value()
 
     return signature, build
@@ -163,85 +191,77 @@ UNROLLED = 17  # sides up to this have code of their own
 
 def partition(side: int) -> tuple[int, int, int]:
     """p = part * count + rest with the fewest additions a window: sums over `part` columns, `count` of them, and `rest` columns."""
-    found = [(part + 1 if part > 1 else 0, part) for part in range(1, side + 1)]
-    _, part = min((made + side // part + side % part, part) for made, part in found)
+    _, part = min((part + side // part + side % part, part) for part in range(1, side + 1))
     return part, side // part, side % part
 
 
 class _Logits:
-    """The logits of a row of windows: bits * (sum_{t < count} tape[parts + i + t part] + sum_{t < rest} tape[row + i + count part + t])."""
+    """The logits of a row of windows from left to right, a vector at a time: bits * sum_{t < p} tape[row + i + t].
+
+    For sides up to UNROLLED, of sums over a few columns, of which those of the next vector are made once: shuffles take the place of loads.
+    """
 
     def __init__(self, builder: Any, vectors: Vectors, data: Any, arguments: Any) -> None:
         self.builder, self.vectors, self.data = builder, vectors, data
-        self.row, self.parts, self.side = arguments[:3]
-        self.bits = vectors.repeat(arguments[3])
+        self.row, self.side = arguments[:2]
+        self.bits = vectors.repeat(arguments[2])
         self.slot = cgutils.alloca_once_value(builder, vectors.constant(0.0))
+        self.part = cgutils.alloca_once_value(builder, vectors.constant(0.0))
+        self._cases(lambda side: self._begin(side), lambda: None)
 
-    def _sum(self, begins: list[Any]) -> None:
-        total = self.vectors.load(self.data, begins[0])
-        for begin in begins[1:]:
-            total = self.builder.fadd(total, self.vectors.load(self.data, begin))
-        self.builder.store(total, self.slot)
-
-    def at(self, i: Any) -> Any:
+    def _cases(self, body: Callable[[int], None], other: Callable[[], None]) -> None:
         builder = self.builder
-        parts, row = builder.add(self.parts, i), builder.add(self.row, i)
-        done, other = builder.append_basic_block("sums.done"), builder.append_basic_block("sums.other")
-        cases = builder.switch(self.side, other)
+        done, default = builder.append_basic_block("sums.done"), builder.append_basic_block("sums.other")
+        cases = builder.switch(self.side, default)
         for side in range(2, UNROLLED + 1):
-            part, count, rest = partition(side)
             block = builder.append_basic_block(f"sums.{side}")
             cases.add_case(INT(side), block)
             builder.position_at_end(block)
-            begins = [builder.add(parts, INT(t * part)) for t in range(count)]
-            self._sum(begins + [builder.add(row, INT(part * count + t)) for t in range(rest)])
+            body(side)
             builder.branch(done)
-        builder.position_at_end(other)
-        builder.store(self.vectors.load(self.data, parts), self.slot)
-        with _loop(builder, INT(1), self.side) as (t, _):
-            value = self.vectors.load(self.data, builder.add(parts, t))
-            builder.store(builder.fadd(builder.load(self.slot), value), self.slot)
+        builder.position_at_end(default)
+        other()
         builder.branch(done)
         builder.position_at_end(done)
-        return builder.fmul(builder.load(self.slot), self.bits)
+
+    def _partial(self, begin: Any, width: int) -> Any:
+        total = self.vectors.load(self.data, begin)
+        for j in range(1, width):
+            total = self.builder.fadd(total, self.vectors.load(self.data, self.builder.add(begin, INT(j))))
+        return total
+
+    def _begin(self, side: int) -> None:
+        self.builder.store(self._partial(self.row, partition(side)[0]), self.part)
+
+    def _sum(self, i: Any, side: int) -> None:
+        builder, (part, count, rest) = self.builder, partition(side)
+        here = builder.load(self.part)
+        there = self._partial(builder.add(self.row, builder.add(i, INT(LANES))), part)
+        builder.store(there, self.part)
+        total = here
+        for t in range(1, count):
+            lanes = ir.Constant(
+                ir.VectorType(ir.IntType(32), LANES), [ir.IntType(32)(t * part + k) for k in range(LANES)]
+            )
+            total = builder.fadd(total, builder.shuffle_vector(here, there, lanes))
+        for t in range(part * count, side):
+            total = builder.fadd(total, self.vectors.load(self.data, builder.add(self.row, builder.add(i, INT(t)))))
+        builder.store(total, self.slot)
+
+    def _loads(self, i: Any) -> None:
+        builder, begin = self.builder, self.builder.add(self.row, i)
+        builder.store(self.vectors.load(self.data, begin), self.slot)
+        with _loop(builder, INT(1), self.side) as (t, _):
+            value = self.vectors.load(self.data, builder.add(begin, t))
+            builder.store(builder.fadd(builder.load(self.slot), value), self.slot)
+
+    def at(self, i: Any) -> Any:
+        """Of windows i .. i + 15; i = 0, 16, 32 and so on."""
+        self._cases(lambda side: self._sum(i, side), lambda: self._loads(i))
+        return self.builder.fmul(self.builder.load(self.slot), self.bits)
 
 
-@intrinsic
-def partial_sums(typing: Any, tape: Any, at: Any, side: Any, count: Any, to: Any) -> Any:
-    """tape[to + i] = sum_{j < part} tape[at + i + j], i < count, part that of the `partition` of p; whether there are such sums."""
-    if not same_reals(tape):
-        return None
-    ints = types.int64
-    signature = types.boolean(tape, ints, ints, ints, ints)
-
-    def build(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        vectors = _vectors(builder, tape.dtype)
-        data, (at, side, count, to) = data_of(context, builder, tape, arguments[0]), arguments[1:]
-        made = cgutils.alloca_once_value(builder, ir.IntType(1)(0))
-        builder.store(ir.IntType(1)(0), made)
-        done = builder.append_basic_block("parts.done")
-        cases = builder.switch(side, done)
-        widths = {side: partition(side)[0] for side in range(2, UNROLLED + 1)}
-        for width in sorted({width for width in widths.values() if width > 1}):
-            block = builder.append_basic_block(f"parts.{width}")
-            for each in [side for side in widths if widths[side] == width]:
-                cases.add_case(INT(each), block)
-            builder.position_at_end(block)
-            builder.store(ir.IntType(1)(1), made)
-            with _loop(builder, INT(0), count, LANES) as (i, _):
-                begin = builder.add(at, i)
-                total = vectors.load(data, begin)
-                for j in range(1, width):
-                    total = builder.fadd(total, vectors.load(data, builder.add(begin, INT(j))))
-                vectors.store(total, data, builder.add(to, i))
-            builder.branch(done)
-        builder.position_at_end(done)
-        return builder.load(made)
-
-    return signature, build
-
-
-ROW = (types.int64,) * 3  # row, parts, side
+ROW = (types.int64,) * 2  # row, side
 
 
 @intrinsic
@@ -249,7 +269,6 @@ def closest_row(
     typing: Any,
     tape: Any,
     row: Any,
-    parts: Any,
     side: Any,
     bits: Any,
     columns: Any,
@@ -265,9 +284,9 @@ def closest_row(
 
     def build(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
         vectors = _vectors(builder, tape.dtype)
-        data, (columns, _, to, out) = data_of(context, builder, tape, arguments[0]), arguments[5:]
-        bound = data_of(context, builder, limits, arguments[6])
-        logits = _Logits(builder, vectors, data, arguments[1:5])
+        data, (columns, _, to, out) = data_of(context, builder, tape, arguments[0]), arguments[4:]
+        bound = data_of(context, builder, limits, arguments[5])
+        logits = _Logits(builder, vectors, data, arguments[1:4])
         largest = cgutils.alloca_once_value(builder, vectors.constant(-1.0))
         with _loop(builder, INT(0), columns, LANES) as (i, _):
             gap = builder.fsub(logits.at(i), vectors.load(bound, builder.add(to, i)))
@@ -283,7 +302,6 @@ def absorb_row(
     typing: Any,
     tape: Any,
     row: Any,
-    parts: Any,
     side: Any,
     bits: Any,
     columns: Any,
@@ -300,13 +318,13 @@ def absorb_row(
 
     def build(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
         vectors, singles = _vectors(builder, tape.dtype), _vectors(builder, types.float32)
-        data, columns, to = data_of(context, builder, tape, arguments[0]), arguments[5], arguments[9]
+        data, columns, to = data_of(context, builder, tape, arguments[0]), arguments[4], arguments[8]
         largest, sums = (
-            data_of(context, builder, best, arguments[7]),
-            data_of(context, builder, total, arguments[8]),
+            data_of(context, builder, best, arguments[6]),
+            data_of(context, builder, total, arguments[7]),
         )
-        least = vectors.repeat(builder.fsub(ir.Constant(vectors.real, 0.0), arguments[6]))
-        logits = _Logits(builder, vectors, data, arguments[1:5])
+        least = vectors.repeat(builder.fsub(ir.Constant(vectors.real, 0.0), arguments[5]))
+        logits = _Logits(builder, vectors, data, arguments[1:4])
         zero, one = vectors.constant(0.0), singles.constant(1.0)
         with _loop(builder, INT(0), columns, LANES) as (i, _):
             here = builder.add(to, i)
@@ -329,7 +347,6 @@ def weigh_row(
     typing: Any,
     tape: Any,
     row: Any,
-    parts: Any,
     side: Any,
     bits: Any,
     columns: Any,
@@ -340,7 +357,7 @@ def weigh_row(
     weights: Any,
     out: Any,
 ) -> Any:
-    """weights[out ...] = 2^(logit - highest[to ...]) inverse[to ...]; whether any logit is less than `gap` bits below."""
+    """weights[out ...] = 2^(logit - highest[to ...]) inverse[to ...], 0 from `gap` bits below on; whether any is not."""
     singles_only = is_real(inverse, types.float32) and is_real(weights, types.float32)
     if not same_reals(tape, highest) or not singles_only or bits != tape.dtype or gap != tape.dtype:
         return None
@@ -351,17 +368,17 @@ def weigh_row(
         vectors, singles = _vectors(builder, tape.dtype), _vectors(builder, types.float32)
         data, columns, to, out = (
             data_of(context, builder, tape, arguments[0]),
-            arguments[5],
-            arguments[9],
-            arguments[11],
+            arguments[4],
+            arguments[8],
+            arguments[10],
         )
-        largest = data_of(context, builder, highest, arguments[7])
+        largest = data_of(context, builder, highest, arguments[6])
         factors, target = (
-            data_of(context, builder, inverse, arguments[8]),
-            data_of(context, builder, weights, arguments[10]),
+            data_of(context, builder, inverse, arguments[7]),
+            data_of(context, builder, weights, arguments[9]),
         )
-        least = vectors.repeat(builder.fsub(ir.Constant(vectors.real, 0.0), arguments[6]))
-        logits = _Logits(builder, vectors, data, arguments[1:5])
+        least = vectors.repeat(builder.fsub(ir.Constant(vectors.real, 0.0), arguments[5]))
+        logits = _Logits(builder, vectors, data, arguments[1:4])
         found = cgutils.alloca_once_value(builder, ir.IntType(1)(0))
         with _loop(builder, INT(0), columns, LANES) as (i, _):
             here = builder.add(to, i)
@@ -369,7 +386,8 @@ def weigh_row(
             singles.store(singles.constant(0.0), target, builder.add(out, i))
             with builder.if_then(vectors.any(builder.fcmp_ordered(">", below, least))):
                 share = builder.fmul(emit_exp2(builder, vectors.to_single(below)), singles.load(factors, here))
-                singles.store(share, target, builder.add(out, i))
+                tiny = builder.fcmp_ordered("<", below, least)  # times the response they would be subnormal, which is slow
+                singles.store(builder.select(tiny, singles.constant(0.0), share), target, builder.add(out, i))
                 builder.store(ir.IntType(1)(1), found)
         return builder.load(found)
 

@@ -367,11 +367,13 @@ class Picture(NamedTuple):
     """A picture, or z on its canvas.
 
     Attributes:
-        pixels: (C H W + EDGE,) float32 or float64.
+        pixels: float32 or float64; as many as `lead` lie before the first and after the last.
+        lead: two rows and EDGE numbers, at least.
         shape: (C, H, W).
     """
 
     pixels: np.ndarray
+    lead: int
     shape: tuple[int, ...]
 
 
@@ -380,7 +382,7 @@ class Comparison(NamedTuple):
 
     Attributes:
         side: p.
-        shifts: (n,) int64: row of the picture less row of the canvas. Of the columns all shifts are compared.
+        shifts: (n,) int64: row of the picture less row of the canvas; each, and the next one. Of the columns all shifts are compared.
         scale: log2(e) / (2 sigma^2).
         gap: bits below its window's maximum at which a logit may be left out.
     """
