@@ -30,7 +30,9 @@ from smalti.engine.threads import in_order
 __all__ = ["PictureProgram", "Places", "admitted", "gaussian_response", "mean_patch", "put_back", "reference_composite"]
 
 LOWEST = -1e30
-DOUBLE = 1700.0  # a logit (natural): from here on float32 sums, off by 2^-23 of them at most, could move an output by 1e-4
+DOUBLE = (
+    1700.0  # a logit (natural): from here on float32 sums, off by 2^-23 of them at most, could move an output by 1e-4
+)
 FIRST = 8  # one part of so many says what the best elements are like
 FEW = 8  # elements of these that weigh as much as the best, on average: with more, there are two passes over all
 ROOM = 64  # candidates a window, on average

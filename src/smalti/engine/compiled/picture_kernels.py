@@ -101,8 +101,19 @@ def _both(x_shape: Any, z_shape: Any, side: int, dy: int) -> Any:
 
 @plain
 def _next_block(
-    x: Any, x_lead: int, x_shape: Any, z: Any, z_lead: int, z_shape: Any, side: int, step: int, tape: Any, place: Any,
-    done: int, tall: int, wide: int,
+    x: Any,
+    x_lead: int,
+    x_shape: Any,
+    z: Any,
+    z_lead: int,
+    z_shape: Any,
+    side: int,
+    step: int,
+    tape: Any,
+    place: Any,
+    done: int,
+    tall: int,
+    wide: int,
 ) -> Any:
     """The next rows of pixels, p at most, of those that begin at `place`, (row and column of x, row and column of z).
 
@@ -373,7 +384,20 @@ def picture_scatter(
                 break
             dy, dx = here_dy, here_dx
             on_z = y * width + u
-            add_patch(x, x_lead + places[stop], x_width, plane, numerator, on_z, width, z_plane, channels, side, weights[stop], shares)
+            add_patch(
+                x,
+                x_lead + places[stop],
+                x_width,
+                plane,
+                numerator,
+                on_z,
+                width,
+                z_plane,
+                channels,
+                side,
+                weights[stop],
+                shares,
+            )
             if asked:
                 add_patch(ones, 0, 0, 0, meet, on_z, width, 0, 1, side, weights[stop], shares)
             stop += 1

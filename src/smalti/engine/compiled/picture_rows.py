@@ -91,7 +91,7 @@ def sum_block(
     step: Any,
     half: Any,
 ) -> Any:
-    """The next `rows` (p, fewer at the end) rows for two shifts q, which differ by a row: with s_q = sum_c (x - z)^2, x one row on for q = 1,
+    """The next `rows` rows (p; fewer at the end) for two shifts q, which differ by a row: with s_q = sum_c (x - z)^2, x a row on for q = 1,
 
     tape[out + q half + i step ...] = s_q of row i and of the p - 1 rows before it, `wide` numbers.
 
@@ -234,7 +234,7 @@ class _Logits:
         self.builder.store(self._partial(self.row, partition(side)[0]), self.part)
 
     def _sum(self, i: Any, side: int) -> None:
-        builder, (part, count, rest) = self.builder, partition(side)
+        builder, (part, count, _) = self.builder, partition(side)
         here = builder.load(self.part)
         there = self._partial(builder.add(self.row, builder.add(i, INT(LANES))), part)
         builder.store(there, self.part)
@@ -386,7 +386,9 @@ def weigh_row(
             singles.store(singles.constant(0.0), target, builder.add(out, i))
             with builder.if_then(vectors.any(builder.fcmp_ordered(">", below, least))):
                 share = builder.fmul(emit_exp2(builder, vectors.to_single(below)), singles.load(factors, here))
-                tiny = builder.fcmp_ordered("<", below, least)  # times the response they would be subnormal, which is slow
+                tiny = builder.fcmp_ordered(
+                    "<", below, least
+                )  # times the response they would be subnormal, which is slow
                 singles.store(builder.select(tiny, singles.constant(0.0), share), target, builder.add(out, i))
                 builder.store(ir.IntType(1)(1), found)
         return builder.load(found)
@@ -413,7 +415,7 @@ def spread_row(typing: Any, weights: Any, at: Any, response: Any, side: Any, wid
 
     def build(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
         singles = _vectors(builder, types.float32)
-        data, at, side, wide, to = data_of(context, builder, weights, arguments[0]), arguments[1], *arguments[3:]
+        data, (at, _, side, wide, to) = data_of(context, builder, weights, arguments[0]), arguments[1:]
         shares = data_of(context, builder, response, arguments[2])
         slots = [cgutils.alloca_once_value(builder, singles.constant(0.0)) for _ in range(FOUR)]
 
@@ -452,7 +454,7 @@ def meet_row(
     to: Any,
     plane: Any,
 ) -> Any:
-    """m_j = sum_{i < count} shares[i] weights[rows[i] + j] to weights[meet + j], and sums[to + c plane + j] += m_j x[x_at + c x_plane + j]."""
+    """m_j = sum_{i < count} shares[i] weights[rows[i] + j] to weights[meet + j]; sums[to + c plane + j] += m_j x[x_at + c x_plane + j]."""
     singles_only = all(is_real(each, types.float32) for each in (weights, shares, sums))
     if not singles_only or not same_reals(x) or rows.dtype != types.int64:
         return None
