@@ -62,6 +62,10 @@ def test_a_picture_from_anywhere_is_brought_to_the_training_images(tmp_path, mod
         (["--denoiser", "gaussian"], "not made of shares"),
         (["--draws", 1], "--draws"),
         (["--image", "nothing.png"], "nothing.png"),
+        (["--image", "z.npy"], "z.npy is not an image that can be read (not a readable image)"),
+        (["--draws", 4], "--draws has no effect without --image"),
+        (["--input", "z.npy", "--sigma", 1, "--region", "0,0,2,2"], "--region has no effect with --input"),
+        (["--image", "z.npy", "--counterfactuals", 2], "--counterfactuals has no effect with --image"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys, arguments, message):

@@ -10,7 +10,6 @@ from PIL import Image
 
 import smalti
 from smalti.cli import main
-from smalti.cli.commands import generate as command
 from smalti.core.errors import SmaltiError
 
 
@@ -119,7 +118,13 @@ def test_kept_pixels_stay(capsys, tmp_path, picture):
     [
         ((), "give --data, a folder of images, or --image, one picture"),
         (("--data", "digits", "--image", "PICTURE"), "one of them"),
-        (("--data", "digits", "--tile"), "--tile belongs to --image"),
+        (("--data", "digits", "--tile"), "--tile has no effect without --image"),
+        (("--data", "digits", "--patch-size", "7"), "--patch-size has no effect without --image"),
+        (("--image", "PICTURE", "--batch-size", "3"), "--batch-size has no effect with --image"),
+        (("--image", "PICTURE", "--size", "4x4"), "smaller than a 15 x 15 patch"),
+        (("--image", "PICTURE", "--size", "9999x9999"), "choose a smaller size"),
+        (("--image", "PICTURE", "--keep", "nothing.png"), "cannot read nothing.png"),
+        (("--image", "PICTURE", "--keep", "PICTURE", "--size", "40x40"), "contradict each other"),
         (("--image", "PICTURE", "--hflip"), "--image takes no options of --data"),
         (("--image", "PICTURE", "--size", "20"), "--size must look like 256x384"),
         (("--image", "PICTURE", "--patch-size", "25"), "smaller than a 25 x 25 patch"),
@@ -132,7 +137,7 @@ def test_what_is_refused(capsys, tmp_path, picture, arguments, message):
     code, _, err = run(capsys, "generate", *words, "--out", tmp_path / "out")
     assert code == 2
     assert message in " ".join(err.split())
-    assert not (tmp_path / "out" / command.ARRAYS).exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_quality(capsys, tmp_path):
@@ -149,6 +154,25 @@ def test_quality(capsys, tmp_path):
     code, out, _ = run(capsys, "quality", tmp_path / "held_out.npz", *options)
     assert code == 0
     assert out.startswith("KID x 1000")
+    code, _, err = run(
+        capsys,
+        "quality",
+        tmp_path / "held_out.npz",
+        *options[:2],
+        "--held-out",
+        tmp_path / "training.npz",
+        *options[4:],
+    )
+    assert code == 0
+    assert "899 of 899 held-out images are training images" in err
+    np.savez(tmp_path / "wide.npz", images=255 * source.working(slice(0, 40, 2)).numpy())
+    code, _, err = run(capsys, "quality", tmp_path / "wide.npz", *options)
+    assert code == 0
+    assert "the working scale is [-1, 1]" in err
+    for more in (("--trust",), ("--feature-scale", "bytes")):
+        code, _, err = run(capsys, "quality", tmp_path / "held_out.npz", *options, *more)
+        assert code == 2
+        assert "is for a network in a file" in err
     code, _, err = run(capsys, "quality", tmp_path / "missing", *options)
     assert code == 2
     code, _, err = run(capsys, "quality", tmp_path / "copies.npz", *options[:-1], "pixel")

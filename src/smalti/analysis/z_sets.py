@@ -1,7 +1,8 @@
 """Sets of noisy images: n at each of L noise levels, one array that is made, saved and read as .npy.
 
     name.npy     (levels, n, C, H, W) float32
-    name.json    beside it: the levels' sigmas, the process that they come from, how they were made, the sha256 of name.npy
+    name.json    beside it: the levels' sigmas, the process that they come from, how they were made, the sha256 of name.npy, and a seal,
+                 the sha256 of all that it says
 
 The .json is put in place first, so that a writing that is cut off leaves a .json without its .npy, or beside another one, and neither is
 read.
@@ -120,6 +121,7 @@ class ZSet:
             "labels": None if self.labels is None else self.labels.tolist(),
             "about": dict(self.about),
         }
+        record["seal"] = _seal(record)
         with atomic_write(path) as file:
             file.write(header.getvalue())
             file.write(array.data)  # numpy's own writing loses the reason where the disk is full
@@ -215,9 +217,14 @@ def _read_record(z: Path, shape: list[int]) -> dict[str, Any] | None:
         raise from_os_error(error, f"read {path}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(damaged) from error
-    known = {"shape", "sigmas", "process", "labels", "about"}  # "sha256" is lacking in files of older versions
-    if not isinstance(record, dict) or set(record) - {"sha256"} != known or record["shape"] != shape:
+    known, later = (
+        {"shape", "sigmas", "process", "labels", "about"},
+        {"sha256", "seal"},
+    )  # files of older versions lack these
+    if not isinstance(record, dict) or set(record) - later != known or record["shape"] != shape:
         raise InputError(f"{path} does not belong to the .npy beside it; repair or remove it")
+    if "seal" in record and record.pop("seal") != _seal(record):
+        raise InputError(f"{path} was changed since it was written, or damaged; make the set again, or remove its seal")
     sigmas, labels, levels = record["sigmas"], record["labels"], shape[0]
     if not _are(sigmas, levels, float) or not isinstance(record["about"], dict):
         raise InputError(damaged)
@@ -232,6 +239,11 @@ def _read_record(z: Path, shape: list[int]) -> dict[str, Any] | None:
             f"{z} is not the file that {path.name} was written for: it was damaged, replaced, or its writing was cut off; make it again"
         )
     return record
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    """sha256 hex of what a record says."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _are(values: Any, count: int, kind: type) -> bool:

@@ -121,11 +121,11 @@ def read_floats(path: str | os.PathLike[str], memory_map: bool = False) -> np.nd
         EnvironmentFailure: it cannot be read.
     """
     try:
-        array = np.load(path, mmap_mode="c" if memory_map else None, allow_pickle=False)
+        array = np.load(path, mmap_mode="c", allow_pickle=False)  # a size that the file does not have is refused so
     except OSError as error:
         raise from_os_error(error, f"read {path}") from error
-    except (ValueError, EOFError) as error:
-        if str(error).startswith(("Object arrays", "Array can't be memory-mapped: Python objects")):
+    except Exception as error:  # any byte may be wrong: numpy raises some ten kinds of error
+        if str(error).startswith("Array can't be memory-mapped: Python objects"):
             raise InputError(
                 f"not a .npy file of numbers: {path} holds Python objects; save an array of floating numbers instead"
             ) from error
@@ -136,7 +136,7 @@ def read_floats(path: str | os.PathLike[str], memory_map: bool = False) -> np.nd
         raise InputError(
             f"{path} has dtype {array.dtype}; give floating numbers in the working scale (images in [-1, 1])"
         )
-    return array
+    return array if memory_map else np.array(array)
 
 
 def load_npz(path: str | os.PathLike[str], sealed: bool = False) -> dict[str, np.ndarray] | None:

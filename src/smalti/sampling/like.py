@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from smalti.core.errors import InputError, did_you_mean, from_os_error
+from smalti.core.errors import InputError, did_you_mean
 from smalti.core.noise import check_seed, standard_normal
 from smalti.core.progress import progress as show_progress
 from smalti.core.validation import check_count, check_integer
@@ -30,8 +30,9 @@ from smalti.engine.picture import Places
 from smalti.sampling.coarse_to_fine import check_eta, coarse_to_fine_steps, linear_levels
 from smalti.sampling.generation import GenerateResult
 from smalti.sampling.resampling import area_down
+from smalti.source import decoding
 
-__all__ = ["LikeResult", "generate_like", "picture_pyramid", "read_picture", "turned"]
+__all__ = ["LikeResult", "check_like", "generate_like", "picture_pyramid", "read_picture", "turned"]
 
 PATCHES = 1.6  # patches in the short side of the coarsest picture, at least
 MOST = 1 << 20  # pixels of a picture or an image; the work grows with their product
@@ -99,31 +100,14 @@ def generate_like(
     if check_integer("first", first) < 0:
         raise InputError(f"first must not be negative, not {first}")
     check_seed(check_integer("seed", seed))
-    linear_levels(steps)
-    check_eta(eta)
-    if check_count("the patch size", patch_size) < 2:
-        raise InputError("the patch size must be at least 2")
-    height, width = picture.shape[1:]
-    target = (height, width) if size is None else _size(size)
-    _check_sizes((height, width), target, patch_size)
-    if symmetric is not None and symmetric not in AXES:
-        raise InputError(f"symmetric is horizontal or vertical, not {symmetric!r}{did_you_mean(str(symmetric), AXES)}")
-    mask = None if keep is None else _mask(keep, (height, width), target)
-
-    pictures = picture_pyramid(picture, patch_size)
-    count = len(pictures)
-    sizes = [tuple(max(patch_size, -(-side // 2 ** (count - 1 - k))) for side in target) for k in range(count)]
-    masks = None if mask is None else [area_down(mask.double(), (p.shape[1], p.shape[2])) for p in pictures]
-    denoisers = []
-    for k, (scaled, at) in enumerate(zip(pictures, sizes, strict=True)):
-        whole = None if masks is None else masks[k] == 1
-        views, inside = _views(scaled, whole, symmetric)
-        denoisers.append(PicturePatches(views, patch_size, at, wrap=tile, masks=inside))  # type: ignore[arg-type]
+    plan = _planned(picture, size, patch_size, steps, eta, tile, symmetric, keep)
+    pictures, masks, denoisers = plan.pictures, plan.masks, plan.denoisers
+    count, (height, width) = len(pictures), picture.shape[1:]
 
     coarsest = None
-    if target != (height, width):
+    if plan.sizes[-1] != (height, width):
         small = pictures[0][None]
-        coarsest = functional.interpolate(small, sizes[0], mode="bilinear", align_corners=False, antialias=True)
+        coarsest = functional.interpolate(small, plan.sizes[0], mode="bilinear", align_corners=False, antialias=True)
     axis = None if symmetric is None else AXES[symmetric]
 
     def draw(j: int) -> Callable[[tuple[int, int, int], tuple[int, int]], torch.Tensor]:
@@ -173,6 +157,63 @@ def generate_like(
     return LikeResult(scales[-1], scales, tuple(places) if sources else None)
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What is computed with: for every scale, coarse to fine, the picture, the size of the image, what stays, and the denoiser."""
+
+    pictures: list[torch.Tensor]
+    sizes: list[tuple[int, int]]
+    masks: list[torch.Tensor] | None
+    denoisers: list[PicturePatches]
+
+
+def check_like(
+    picture: torch.Tensor,
+    size: tuple[int, int] | None = None,
+    patch_size: int = 15,
+    steps: int = 10,
+    eta: float = 0.0,
+    tile: bool = False,
+    symmetric: str | None = None,
+    keep: Picture | None = None,
+) -> None:
+    """What `generate_like` checks before it computes: the same arguments, the same InputErrors; the picture as `read_picture` gives it."""
+    _planned(picture, size, patch_size, steps, eta, tile, symmetric, keep)
+
+
+def _planned(
+    picture: torch.Tensor,
+    size: tuple[int, int] | None,
+    patch_size: int,
+    steps: int,
+    eta: float,
+    tile: bool,
+    symmetric: str | None,
+    keep: Picture | None,
+) -> _Plan:
+    linear_levels(steps)
+    check_eta(eta)
+    if check_count("the patch size", patch_size) < 2:
+        raise InputError("the patch size must be at least 2")
+    height, width = picture.shape[1:]
+    target = (height, width) if size is None else _size(size)
+    _check_sizes((height, width), target, patch_size)
+    if symmetric is not None and symmetric not in AXES:
+        raise InputError(f"symmetric is horizontal or vertical, not {symmetric!r}{did_you_mean(str(symmetric), AXES)}")
+    mask = None if keep is None else _mask(keep, (height, width), target)
+
+    pictures = picture_pyramid(picture, patch_size)
+    count = len(pictures)
+    sizes = [tuple(max(patch_size, -(-side // 2 ** (count - 1 - k))) for side in target) for k in range(count)]
+    masks = None if mask is None else [area_down(mask.double(), (p.shape[1], p.shape[2])) for p in pictures]
+    denoisers = []
+    for k, (scaled, at) in enumerate(zip(pictures, sizes, strict=True)):
+        whole = None if masks is None else masks[k] == 1
+        views, inside = _views(scaled, whole, symmetric)
+        denoisers.append(PicturePatches(views, patch_size, at, wrap=tile, masks=inside))  # type: ignore[arg-type]
+    return _Plan(pictures, sizes, masks, denoisers)
+
+
 def read_picture(image: Picture) -> torch.Tensor:
     """A file, a uint8 or a floating (C, H, W) array as (C, H, W) float64 in the working scale.
 
@@ -181,7 +222,7 @@ def read_picture(image: Picture) -> torch.Tensor:
         EnvironmentFailure: the file cannot be opened.
     """
     if isinstance(image, (str, os.PathLike)):
-        image = _decoded(image)
+        image = decoding.read_picture(image, most=MOST)
     values = image.detach().cpu() if isinstance(image, torch.Tensor) else torch.from_numpy(np.array(image))
     if values.ndim != 3 or values.shape[0] not in (1, 3) or not values.numel():
         raise InputError(f"a picture is grey or RGB, (1 or 3, H, W), not {tuple(values.shape)}")
@@ -240,26 +281,6 @@ def _symmetric_noise(noise: torch.Tensor, axis: int) -> torch.Tensor:
     return noise.index_select(axis, mirrored)
 
 
-def _decoded(path: str | os.PathLike[str]) -> np.ndarray:
-    """The pixels of a file by the rule of sources, (C, H, W) uint8."""
-    from smalti.source.decoding import decode, pixel_count
-
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise from_os_error(error, f"read {path}") from error
-    claimed = pixel_count(data)
-    if claimed > MOST:
-        raise InputError(
-            f"{path} has {claimed / 1e6:.1f} million pixels, and the work grows with their square; make it smaller, 512 x 512 say"
-        )
-    try:
-        return decode(data)
-    except Exception as error:  # whatever Pillow raises on a damaged file
-        raise InputError(f"{path} is not an image that can be read ({' '.join(str(error).split())[:100]})") from error
-
-
 def _size(size: Any) -> tuple[int, int]:
     sides: Sequence[Any] = size if isinstance(size, (tuple, list)) else ()
     if len(sides) != 2:
@@ -282,7 +303,7 @@ def _mask(keep: Picture, picture: tuple[int, int], target: tuple[int, int]) -> t
     if target != picture:
         raise InputError("keep and size contradict each other: pixels can stay only where the size does; leave one out")
     if isinstance(keep, (str, os.PathLike)):
-        values = torch.from_numpy(_decoded(keep)).amax(0) >= 128
+        values = torch.from_numpy(decoding.read_picture(keep, most=MOST)).amax(0) >= 128
     else:
         values = (keep.detach().cpu() if isinstance(keep, torch.Tensor) else torch.as_tensor(np.asarray(keep))) != 0
         values = values[0] if values.ndim == 3 and len(values) == 1 else values

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["explain"]
 
 PAGE, ARRAYS, TABLE = "explain.html", "explain.npz", "levels.csv"
+OF_SAMPLES = ("steps", "solver", "region", "stop", "counterfactuals")  # options about a sample of the denoiser
 RANKED = 10  # images whose influence is listed
 
 
@@ -106,6 +107,11 @@ def explain(
         raise InputError(f"--input and {'--seed' if image is None else '--image'} were given; explain one thing")
     if (sigma is None) != (noisy is None):
         raise InputError("--input needs its noise level, --sigma, and --sigma is for --input alone")
+    if image is None:
+        run.invocation.refuse(("draws",), "without --image")
+    if image is not None or noisy is not None:
+        other = "--image" if noisy is None else "--input"
+        run.invocation.refuse(OF_SAMPLES, f"with {other}, as it is about a sample")
     place = _region(region)
     from smalti.cli.inputs import load_z, parse_labels
     from smalti.cli.printing import print_path, print_table
@@ -191,17 +197,9 @@ def _picture(path: Path, source: Source) -> torch.Tensor:
     """The picture as one image of the source's shape, (C, H, W) in the working scale, by the rules of data sets."""
     import torch
 
-    from smalti.core.errors import from_os_error
-    from smalti.source.decoding import decode
+    from smalti.source.decoding import read_picture
 
-    try:
-        pixels = decode(path.read_bytes(), source.shape[1:])
-    except OSError as error:
-        if error.filename is not None:
-            raise from_os_error(error, f"read {path}") from error
-        raise InputError(f"--image {path} is no picture that can be read ({error})") from None
-    except Exception as error:  # whatever Pillow raises on a damaged file
-        raise InputError(f"--image {path} is no picture that can be read ({error})") from None
+    pixels = read_picture(path, source.shape[1:])
     found = torch.from_numpy(pixels).float() / 127.5 - 1
     channels = source.shape[0]
     if found.shape[0] == channels:

@@ -99,10 +99,10 @@ def generate(
     """
     if (images.data is None) == (image is None):
         raise InputError("give --data, a folder of images, or --image, one picture; one of them")
-    only = {"--size": size, "--tile": tile, "--symmetric": symmetric, "--keep": keep}
-    given = [name for name, value in only.items() if value]
-    if image is None and given:
-        raise InputError(f"{given[0]} belongs to --image; with --data leave it out")
+    if image is None:
+        run.invocation.refuse(("size", "patch_size", "tile", "symmetric", "keep"), "without --image")
+    else:
+        run.invocation.refuse(("batch_size",), "with --image: its images are computed one by one")
     if image is not None and (labels is not None or images != Images(None)):  # type: ignore[arg-type]
         raise InputError("--image takes no options of --data; leave them out")
     total, first = n or (16 if image is None else 1), seed or 0
@@ -164,10 +164,11 @@ def _from_picture(image: Path, run: Run, total: int, seed: int, kinds: dict[str,
     from smalti.cli.printing import print_path
     from smalti.cli.runs import run_batches
     from smalti.report.pictures import grid, save_png
-    from smalti.sampling.like import generate_like, picture_pyramid, read_picture
+    from smalti.sampling.like import check_like, generate_like, picture_pyramid, read_picture
 
     with run.folder((ARRAYS, SHEET, SOURCES, MAP), (PICTURES,)) as folder:
         picture = read_picture(image)
+        check_like(picture, **kinds)
         scales = len(picture_pyramid(picture, kinds["patch_size"]))
 
         def compute(low: int, high: int, advance: Callable[[int], None]) -> Arrays:
