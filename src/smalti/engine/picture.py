@@ -412,4 +412,4 @@ def _places(
                 (picture, which[part]),
             ):
                 target[here] = np.where(heavier, values, target[here])
-    return Places(picture, row, column, best / covered.numpy())
+    return Places(picture, row, column, np.minimum(1, best / covered.numpy()))
