@@ -14,6 +14,8 @@ from typing import Any
 
 import lazy_loader
 
+from smalti.core.working_folder import check_working_folder
+
 _named, _, _names = lazy_loader.attach_stub(__name__, __file__)
 __all__ = sorted([*_names, "__version__"])
 
@@ -23,6 +25,7 @@ def __getattr__(name: str) -> Any:
         from smalti.core.code import package_version
 
         return package_version()
+    check_working_folder()
     return _named(name)
 
 

@@ -141,7 +141,11 @@ def test_a_changed_byte_is_seen_and_files_of_older_versions_are_read(tmp_path):
     (tmp_path / "z.npy").write_bytes(content)
     with pytest.raises(InputError, match="it was damaged"):
         ZSet.load(tmp_path / "z.npy")
-    del record["sha256"]
+    for changed in ({"sigmas": [3.5, 2.0]}, {"process": "forwarc"}, {"about": {"seed": 1}}, {"labels": [[1], [2]]}):
+        (tmp_path / "z.json").write_text(json.dumps(record | changed))
+        with pytest.raises(InputError, match=r"z.json was changed"):
+            ZSet.load(tmp_path / "z.npy")
+    del record["sha256"], record["seal"]
     (tmp_path / "z.json").write_text(json.dumps(record))
     assert ZSet.load(tmp_path / "z.npy").sigmas.tolist() == [3.0, 2.0]
 
@@ -163,7 +167,9 @@ def test_a_json_that_is_none_of_a_set_is_one_line(text, tmp_path):
     ZSet(torch.zeros(2, 1, 1, 3, 3), [3.0, 2.0]).save(tmp_path / "z.npy")
     path = tmp_path / "z.json"
     if text.startswith("{"):
-        text = json.dumps(json.loads(path.read_text()) | json.loads(text))
+        record = json.loads(path.read_text()) | json.loads(text)
+        del record["seal"]  # so that what it says is looked at
+        text = json.dumps(record)
     path.write_bytes(text.encode(errors="surrogatepass"))
     with pytest.raises(InputError) as raised:
         ZSet.load(tmp_path / "z.npy")
@@ -218,6 +224,15 @@ def test_bad_files(tmp_path):
     (tmp_path / "text.npy").write_text("hello")
     with pytest.raises(InputError, match=r"not a .npy file"):
         ZSet.load(tmp_path / "text.npy")
+    for shape in ("(1,(2,)", "(True,2)", "(-1,2)", "(10**12,)", "(9" + 30 * "9" + ",)", "((((", "None"):  # bounded, too
+        header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
+        (tmp_path / "odd.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+        for memory_map in (True, False):
+            with pytest.raises(InputError, match=r"odd.npy is not a .npy file of numbers"):
+                ZSet.load(tmp_path / "odd.npy", memory_map=memory_map)
+    (tmp_path / "zip.npy").write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(InputError, match=r"zip.npy is not a .npy file of numbers"):
+        ZSet.load(tmp_path / "zip.npy")
     with pytest.raises(InputError, match=r"z.npy: z has 2 levels and there are 3 sigmas"):
         ZSet.load(saved(good), [3, 2, 1])
     ZSet(torch.zeros(2, 1, 1, 3, 3), torch.tensor([2.0, 1.0])).save(tmp_path / "own.npy")

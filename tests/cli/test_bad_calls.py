@@ -145,7 +145,9 @@ train {DATA} --preset tiny --validate-every -1
 train {DATA} --preset tiny --held-out -1
 train {DATA} --preset tiny --held-out 40
 train {DATA} --preset tiny --warmup -1
-train {DATA} --preset tiny --conditional --limit 1 --held-out 1
+train {DATA} --preset tiny --label-dropout 0.5
+train {DATA} --preset tiny --validate-every 9
+train --data digits --limit 1 --preset tiny --conditional --held-out 1
 reproduce {DATA} --budget 1e300
 reproduce {DATA} --budget nan
 reproduce {DATA} --only ''

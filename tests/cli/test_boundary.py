@@ -1,11 +1,12 @@
 """Every way to end gives its exit code and one line on stderr."""
 
 import errno
+import signal
 import warnings
 
 import pytest
 
-from smalti.cli import boundary
+from smalti.cli import boundary, main
 from smalti.core.errors import EnvironmentFailure, InputError, InterruptedRunError
 
 
@@ -14,6 +15,13 @@ def raising(error):
         raise error
 
     return action
+
+
+def raising_at_call(error):
+    def say(text):
+        raise error
+
+    return say
 
 
 class UsageProblemError(Exception):
@@ -68,6 +76,38 @@ def test_errors(error, code, says, capsys):
 @pytest.mark.parametrize(("result", "code"), [(None, 0), (0, 0), (2, 2), (130, 130), ("text", 0)])
 def test_results(result, code):
     assert boundary.run(lambda: result) == code
+
+
+@pytest.fixture
+def heeded():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
+def test_ctrl_c_while_the_process_ends_is_ignored(monkeypatch):
+    """A second one came in Python's own ending, which then shows a traceback."""
+    assert main(["--version"]) == 0
+    assert boundary.run(raising(KeyboardInterrupt())) == 130
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # who calls from Python keeps his Ctrl-C
+    monkeypatch.setattr("sys.argv", ["smalti", "--version"])
+    assert main() == 0
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+@pytest.mark.usefixtures("heeded")
+def test_ctrl_c_while_the_commands_are_imported(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.import_module", raising_at_call(KeyboardInterrupt()))
+    for arguments in (["--version"], None):
+        assert main(arguments) == 130
+        assert capsys.readouterr().err == "smalti: interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_a_second_ctrl_c_while_the_first_is_answered(monkeypatch):
+    monkeypatch.setattr(boundary, "say", raising_at_call(KeyboardInterrupt()))
+    assert boundary.run(raising(KeyboardInterrupt())) == 130
 
 
 def test_a_traceback_is_shown_only_with_debug(capsys):

@@ -10,7 +10,6 @@ from PIL import Image
 
 import smalti
 from smalti.cli import main
-from smalti.cli.commands import generate as command
 from smalti.core.errors import SmaltiError
 
 
@@ -51,6 +50,13 @@ def test_from_data(capsys, tmp_path):
     pixels = np.asarray(Image.open(out / "sample-0001.png"))
     assert (pixels == np.rint((kept["images"][1, 0] + 1) * 127.5)).all()
     assert (out / "sheet.png").is_file()
+    places = np.load(out / "sources.npz")
+    assert places["image"].shape == places["flip"].shape == places["share"].shape == (5, 8, 8)
+    sure = places["share"] > 0.99
+    assert sure.mean() > 0.05
+    copied = source.working(places["image"].ravel()).numpy().reshape(5, 8, 8, 64)  # pixel j of the image of each pixel
+    own = np.take_along_axis(copied, np.arange(64).reshape(1, 8, 8, 1), 3)[..., 0]
+    assert abs(own - kept["images"][:, 0])[sure].max() < 0.05
     numbers, distances = smalti.quality.nearest_distances(source, torch.from_numpy(kept["images"]))
     assert (kept["neighbour_indices"] == numbers.numpy()).all()
     np.testing.assert_allclose(kept["neighbour_distances"], distances.numpy(), atol=1e-6)
@@ -95,6 +101,12 @@ def test_from_a_picture(capsys, tmp_path, picture):
     assert places["row"].shape == places["column"].shape == places["share"].shape == (2, 20, 30)
     assert (places["row"].max(), places["column"].max()) <= (23, 27)
     assert places["share"].min() > 0
+    turns = (*options[:4], "--flips", "--quarters", "--size", "20x20")
+    assert run(capsys, "generate", "--image", picture, *turns, "--out", tmp_path / "turned")[0] == 0
+    made = smalti.generate_like(picture, (20, 20), patch_size=5, steps=3, flips=True, quarters=True).images
+    np.testing.assert_allclose(
+        np.load(tmp_path / "turned" / "samples.npz")["images"], made.clamp(-1, 1).numpy(), atol=1e-6
+    )
     assert {path.name for path in out.glob("*.png")} == {
         "sample-0000.png",
         "sample-0001.png",
@@ -119,7 +131,13 @@ def test_kept_pixels_stay(capsys, tmp_path, picture):
     [
         ((), "give --data, a folder of images, or --image, one picture"),
         (("--data", "digits", "--image", "PICTURE"), "one of them"),
-        (("--data", "digits", "--tile"), "--tile belongs to --image"),
+        (("--data", "digits", "--tile"), "--tile has no effect without --image"),
+        (("--data", "digits", "--patch-size", "7"), "--patch-size has no effect without --image"),
+        (("--image", "PICTURE", "--batch-size", "3"), "--batch-size has no effect with --image"),
+        (("--image", "PICTURE", "--size", "4x4"), "smaller than a 15 x 15 patch"),
+        (("--image", "PICTURE", "--size", "9999x9999"), "choose a smaller size"),
+        (("--image", "PICTURE", "--keep", "nothing.png"), "cannot read nothing.png"),
+        (("--image", "PICTURE", "--keep", "PICTURE", "--size", "40x40"), "contradict each other"),
         (("--image", "PICTURE", "--hflip"), "--image takes no options of --data"),
         (("--image", "PICTURE", "--size", "20"), "--size must look like 256x384"),
         (("--image", "PICTURE", "--patch-size", "25"), "smaller than a 25 x 25 patch"),
@@ -132,7 +150,7 @@ def test_what_is_refused(capsys, tmp_path, picture, arguments, message):
     code, _, err = run(capsys, "generate", *words, "--out", tmp_path / "out")
     assert code == 2
     assert message in " ".join(err.split())
-    assert not (tmp_path / "out" / command.ARRAYS).exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_quality(capsys, tmp_path):
@@ -149,6 +167,25 @@ def test_quality(capsys, tmp_path):
     code, out, _ = run(capsys, "quality", tmp_path / "held_out.npz", *options)
     assert code == 0
     assert out.startswith("KID x 1000")
+    code, _, err = run(
+        capsys,
+        "quality",
+        tmp_path / "held_out.npz",
+        *options[:2],
+        "--held-out",
+        tmp_path / "training.npz",
+        *options[4:],
+    )
+    assert code == 0
+    assert "899 of 899 held-out images are training images" in err
+    np.savez(tmp_path / "wide.npz", images=255 * source.working(slice(0, 40, 2)).numpy())
+    code, _, err = run(capsys, "quality", tmp_path / "wide.npz", *options)
+    assert code == 0
+    assert "the working scale is [-1, 1]" in err
+    for more in (("--trust",), ("--feature-scale", "bytes")):
+        code, _, err = run(capsys, "quality", tmp_path / "held_out.npz", *options, *more)
+        assert code == 2
+        assert "is for a network in a file" in err
     code, _, err = run(capsys, "quality", tmp_path / "missing", *options)
     assert code == 2
     code, _, err = run(capsys, "quality", tmp_path / "copies.npz", *options[:-1], "pixel")

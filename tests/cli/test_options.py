@@ -1,5 +1,6 @@
 import pytest
 
+from smalti.cli import main
 from smalti.cli.options import NAMED_DATA, Images, parse_resolution
 from smalti.core.errors import InputError
 from smalti.source.opening import NAMES
@@ -32,3 +33,12 @@ def test_empty_class_names_are_refused():
 
 def test_names_are_the_sources():
     assert NAMED_DATA == NAMES
+
+
+def test_an_option_that_is_given_twice_is_said(capsys, own_cache):
+    assert main(["info", "digits", "--limit", "5", "--limit", "6", "--debug", "--debug"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "smalti: warning: --limit is given twice; the last one counts\n"
+    assert "6" in out
+    assert main(["info", "digits", "--limit", "5"]) == 0
+    assert capsys.readouterr().err == ""

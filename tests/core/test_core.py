@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+import smalti
 from smalti import Denoiser, EnvironmentFailure, InputError, edm_sigmas
 from smalti.core.errors import from_os_error
 from smalti.core.files import atomic_write
@@ -19,6 +20,7 @@ from smalti.core.leftovers import hold, is_left_over
 from smalti.core.noise import standard_normal
 from smalti.core.progress import progress
 from smalti.core.schedule import nearest_level
+from smalti.core.working_folder import check_working_folder
 
 
 def test_edm_levels():
@@ -157,3 +159,17 @@ def test_a_lock_protects_what_another_container_writes(tmp_path: Path) -> None:
         assert not is_left_over(path, gone.pid)
     assert is_left_over(path, gone.pid)
     assert not is_left_over(path, os.getpid())
+
+
+def test_a_working_folder_that_is_gone_is_said_before_torch_is_loaded(monkeypatch):
+    """oneMKL would end the process."""
+
+    def gone():
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(os, "getcwd", gone)
+    check_working_folder()  # torch is there already
+    monkeypatch.delitem(sys.modules, "torch")
+    for asked in (check_working_folder, lambda: smalti.__getattr__("Source")):
+        with pytest.raises(EnvironmentFailure, match="is gone, and torch cannot be loaded there"):
+            asked()

@@ -180,7 +180,18 @@ def test_files_that_cannot_be_read(tmp_path):
     np.savez(tmp_path / "two.npz", a=heatmaps().numpy(), b=heatmaps().numpy())
     some = Sensitivity("n", np.ones(1), np.array([[0, 0]]), SHAPE, np.ones((1, 1, 4, 5)), np.ones((1, 1, 4, 5)), 9)
     some.save(tmp_path / "some.npz")
+    (tmp_path / "bracket.npy").write_bytes(
+        (tmp_path / "objects.npy").read_bytes().replace(b"'shape': ()", b"'shape': ((")
+    )
+    packed = bytearray((tmp_path / "two.npz").read_bytes())
+    for name, at, value in (("encrypted.npz", 8, 1), ("shrunk.npz", 10, 1)):  # a flag, and a method, of the first array
+        odd = bytearray(packed)
+        odd[odd.index(b"PK\x01\x02") + at] = odd[at - 2] = value
+        (tmp_path / name).write_bytes(odd)
     for name, message in (
+        ("bracket.npy", "not a readable"),
+        ("encrypted.npz", "not a readable"),
+        ("shrunk.npz", "not a readable"),
         ("text.npy", "not a readable"),
         ("cut.npz", "not a readable"),
         ("objects.npy", "not a readable"),

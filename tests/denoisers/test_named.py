@@ -98,3 +98,14 @@ def test_what_completion_shows():
         assert {"denoise", "shape", "source", "with_source"} <= set(shown)
         assert not {"opt_outs", "parameters_shown"} & set(shown)
         assert hasattr(kind, "opt_outs")
+
+
+def test_a_class_is_told_its_name():
+    for name, kind in REGISTRY.items():
+        with pytest.raises(smalti.InputError, match=f"did you mean {name!r}"):
+            smalti.denoiser(kind.__name__, SOURCE)
+        with pytest.raises(smalti.InputError, match=f"text, {name!r}, or call .*itself"):
+            smalti.denoiser(kind, SOURCE)
+    for typed in ("Local Score", "local_score", "LOCAL-SCORE", "localscore:window=3"):
+        with pytest.raises(smalti.InputError, match="did you mean 'local-score'"):
+            smalti.denoiser(typed, SOURCE)

@@ -65,6 +65,60 @@ def test_ema_pytorch(digits_dit, state, tmp_path):
         assert same(Network.load(tmp_path / "x.pt", config=digits_dit.config), state)
 
 
+def shadows(network, frozen=()):
+    """What torch-ema and diffusers' EMAModel keep: the parameters in their order, without names."""
+    return [2 * p.detach() for name, p in network.module.named_parameters() if name not in frozen]
+
+
+@pytest.mark.parametrize("frozen", [(), ("model.enc.8x8_conv.weight",)])
+@pytest.mark.parametrize("wrapper", ["", "module."])
+def test_averages_without_names(frozen, wrapper, tmp_path):
+    """The NCSN++ has buffers, and score_sde's averages leave frozen parameters out."""
+    network = Network.load("ncsnpp-digits")
+    raw = {wrapper + name: value for name, value in network.module.state_dict().items()}
+    ema = {"decay": 0.999, "num_updates": 5, "shadow_params": shadows(network, frozen), "collected_params": None}
+    path = tmp_path / "checkpoint_9.pth"
+    torch.save({"optimizer": {"state": {}}, "model": raw, "ema": ema, "step": 9}, path)
+    with pytest.warns(UserWarning, match="averaged weights .'ema'. and raw ones"):
+        read = Network.load(path, config=network.config)
+    for name, value in network.module.state_dict().items():
+        factor = 2 if name in dict(network.module.named_parameters()) and name not in frozen else 1
+        assert torch.equal(read.module.state_dict()[name], factor * value), name
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*averaged")
+        assert same(Network.load(path, config=network.config, weights="raw"), network.module.state_dict())
+
+
+def test_averages_without_names_that_fit_in_no_or_several_ways(digits_dit, state, tmp_path):
+    def fails(content, says):
+        torch.save(content, tmp_path / "x.pt")
+        with pytest.raises(InputError, match=says) as caught:
+            Network.load(tmp_path / "x.pt", config=digits_dit.config)
+        assert "copy_to(network.parameters())" in str(caught.value)
+
+    listed = shadows(digits_dit)
+    fails({"ema": {"shadow_params": listed}}, "a list without names .shadow_params., and no names")
+    fails({"shadow_params": listed, "decay": 0.9}, "and no names")
+    fails({"model": state, "ema": {"shadow_params": [*listed, torch.ones(3)]}}, "no way to match.*--weights raw")
+    fails({"model": state, "ema": {"shadow_params": []}}, "several ways")
+    twice = {**state, "model.extra.weight": torch.ones_like(listed[-1])}
+    fails({"model": twice, "ema": {"shadow_params": listed}}, "several ways to match")
+
+
+def test_averages_whose_names_lost_their_dots(digits_dit, state, tmp_path):
+    """latent-diffusion's LitEma, in a Lightning checkpoint and as safetensors."""
+    named = {f"model.diffusion_{name}": value for name, value in halved(state).items()}
+    averages = {f"model_ema.{name.removeprefix('model.').replace('.', '')}": 2 * value for name, value in named.items()}
+    whole = {**named, **averages, "model_ema.decay": torch.ones(()), "model_ema.num_updates": torch.ones(())}
+    torch.save({"state_dict": whole, "epoch": 1}, tmp_path / "x.ckpt")
+    save_file({name: value.contiguous() for name, value in whole.items()}, tmp_path / "x.safetensors")
+    for path in (tmp_path / "x.ckpt", tmp_path / "x.safetensors"):
+        with pytest.warns(UserWarning, match="averaged weights .'model_ema'. and raw ones"):
+            assert same(Network.load(path, config=digits_dit.config), state)
+        with pytest.warns(UserWarning, match="left out"):
+            assert same(Network.load(path, config=digits_dit.config, weights="raw"), halved(state))
+
+
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "net.", "module._orig_mod."])
 @pytest.mark.parametrize("inner", [False, True])
 def test_prefixes_are_left_out_with_a_word(prefix, inner, digits_dit, state, tmp_path):

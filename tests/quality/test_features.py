@@ -114,6 +114,9 @@ def test_bad_input(tmp_path):
         load_features("pixels", scale="byte")
     path = tmp_path / "broken.pt"
     path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"neither an ONNX file .* nor TorchScript"):
+        load_features(path, trust=True)
+    path.write_bytes(b"PK nothing")
     with pytest.raises(InputError, match="not a TorchScript module"):
         load_features(path, trust=True)
     with pytest.raises(InputError, match=r"images have shape \(3, 16, 16\)"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -127,6 +128,22 @@ def _relabel(entry: Path, labels: list[int]) -> None:
     np.save(entry / "labels.npy", np.array(labels, np.int64))
 
 
+def _sealed(entry: Path, change: dict | None = None, **arrays: np.ndarray) -> None:
+    """Change an entry and its checksums with it, as a writer with a fault would."""
+    meta = {**json.loads((entry / "meta.json").read_text()), **(change or {})}
+    for name, array in arrays.items():
+        np.save(entry / f"{name}.npy", array)
+        meta["digests"][name] = hashlib.sha256((entry / f"{name}.npy").read_bytes()).hexdigest()
+    del meta["digest"]
+    digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+    (entry / "meta.json").write_text(json.dumps({**meta, "digest": digest}))
+
+
+def _pipe(entry: Path, name: str) -> None:
+    (entry / name).unlink()
+    os.mkfifo(entry / name)
+
+
 def _swap(entry: Path) -> None:
     shutil.rmtree(entry)
     entry.write_text("a file where a folder was")
@@ -161,6 +178,14 @@ DAMAGE = {
     "a long number in meta": lambda e: (e / "meta.json").write_text('{"shape": [' + "9" * 5000 + "]}"),
     "pickles in labels": lambda e: np.save(e / "labels.npy", np.array([None] * 6), allow_pickle=True),
     "a file": _swap,
+    "a pipe in place of the images": lambda e: _pipe(e, "images.npy"),
+    "a pipe in place of the sums": lambda e: _pipe(e, "sums.npy"),
+    "a pipe in place of meta": lambda e: _pipe(e, "meta.json"),
+    "negative labels, sealed": lambda e: _sealed(e, labels=np.array([0, 0, 0, -1, 1, 1])),
+    "a label out of range, sealed": lambda e: _sealed(e, labels=np.array([0, 0, 0, 1, 1, 2])),
+    "labels of another length, sealed": lambda e: _sealed(e, labels=np.array([0, 0, 0, 1, 1])),
+    "broken labels, sealed": lambda e: _sealed(e, labels=np.array([0, 0, 0, 0.5, 1, 1])),
+    "too few class names, sealed": lambda e: _sealed(e, {"class_names": ["cat"]}),
 }
 
 
@@ -203,7 +228,9 @@ def _no_space(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("where", ["os.posix_fallocate", "numpy.save", "os.rename", "os.fsync", "json.dump"])
+@pytest.mark.parametrize(
+    "where", ["os.posix_fallocate", "smalti.source.cache.save_npy", "os.rename", "os.fsync", "json.dump"]
+)
 def test_a_disk_that_fills_up(folder: Path, cache: Path, monkeypatch, rgb, where: str) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(where, _no_space)
@@ -252,6 +279,21 @@ def test_a_real_limit_on_file_size(folder: Path, cache: Path) -> None:
     assert "not cached" in run.stderr
     assert run.stdout.split() == [Source.open(folder).fingerprint(), "False"]
     assert len(entries(cache)) == 1
+
+
+def test_room_for_the_images_but_not_for_the_names(folder: Path, cache: Path) -> None:
+    """numpy's own writing said "6 requested and 1 written", and the advice was of a folder that cannot be written."""
+    resource = pytest.importorskip("resource")
+    for path in list(folder.rglob("*.png")):
+        path.rename(path.with_stem("long-" * 20 + path.stem))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        with pytest.warns(UserWarning, match=r"not cached in .* \(File too large\).*a folder with room"):
+            assert len(Source.open(folder)) == 6
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert entries(cache) == []
 
 
 def test_two_processes_at_once(folder: Path, cache: Path) -> None:

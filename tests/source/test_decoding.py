@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from PIL import Image
 
 from smalti.core.errors import InputError
 from smalti.source import Source
-from smalti.source.decoding import decode
+from smalti.source.decoding import decode, read_picture
 from smalti.source.resizing import centre_crop, resize_float, resize_uint8
 
 
@@ -180,13 +182,22 @@ def test_too_many_pixels_are_said_in_our_words(side: int, tmp_path, encode, writ
 
 
 def tiff(values: np.ndarray, photometric: int = 1, bits: int = 16, kind: int = 1) -> bytes:
-    """An uncompressed little-endian grey TIFF: SampleFormat `kind` (1 unsigned, 2 signed, 3 float)."""
+    """An uncompressed grey TIFF in the byte order of the values: SampleFormat `kind` (1 unsigned, 2 signed, 3 float)."""
+    order, start = (">", b"MM\0*") if values.dtype.byteorder == ">" else ("<", b"II*\0")
     data = values.tobytes()
     height, width = values.shape
     tags = [(256, 3, width), (257, 3, height), (258, 3, bits), (259, 3, 1), (262, 3, photometric), (273, 4, 8)]
     tags += [(277, 3, 1), (278, 3, height), (279, 4, len(data)), (339, 3, kind)]
-    entries = b"".join(struct.pack("<HHII", tag, type_, 1, value) for tag, type_, value in tags)
-    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
+    forms = {3: "HHIH2x", 4: "HHII"}
+    entries = b"".join(struct.pack(order + forms[type_], tag, type_, 1, value) for tag, type_, value in tags)
+    return (
+        start
+        + struct.pack(order + "I", 8 + len(data))
+        + data
+        + struct.pack(order + "H", len(tags))
+        + entries
+        + bytes(4)
+    )
 
 
 @pytest.mark.parametrize("photometric", [0, 1])
@@ -195,6 +206,7 @@ def test_tiff_white_is_zero(photometric: int) -> None:
     values = np.arange(64).reshape(8, 8)
     eight = decode(tiff((values * 4).astype("u1"), photometric, 8))
     sixteen = decode(tiff((values * 1024).astype("<u2"), photometric))
+    assert (decode(tiff((values * 1024).astype(">u2"), photometric)) == sixteen).all()
     exact = np.round(values * 1024 * 255 / 65535)
     assert (eight[0] == (values * 4 if photometric else 255 - values * 4)).all()
     assert (sixteen[0] == (exact if photometric else 255 - exact)).all()
@@ -216,6 +228,14 @@ def test_tiff_of_twelve_bits() -> None:
         (tiff(np.array([[1, 2]], "<i4"), bits=32, kind=2), "32-bit integer pixels"),
         (tiff(np.array([[1, -2]], "i1"), bits=8, kind=2), "signed integer pixels"),
         (tiff(np.array([[1, 2]], "<f4"), bits=32, kind=3), "float pixels"),
+        (tiff(np.array([[1, 2]], "<f2"), kind=3), "16-bit float pixels.*save the values as .npy"),
+        (tiff(np.array([[1, 2]], ">f2"), kind=3), "16-bit float pixels"),
+        (tiff(np.array([[1, 2]], "<f8"), bits=64, kind=3), "64-bit float pixels"),
+        (tiff(np.array([[1, 2]], ">u4"), bits=32), "32-bit integer pixels"),
+        (tiff(np.array([[1, 2]], "<u8"), bits=64), "64-bit integer pixels"),
+        (tiff(np.array([[1, 2]], "<c8"), bits=64, kind=5), "64-bit complex pixels"),
+        (tiff(np.array([[1, 2]], "u1"), photometric=5, bits=8), "the colour code 5 .*save it as PNG"),
+        (b"MM\0*" + bytes(4), "TIFF"),
     ],
 )
 def test_samples_without_a_scale_are_refused(data: bytes, said: str) -> None:
@@ -283,3 +303,31 @@ def test_large_images_are_converted_in_bands(mode: str, monkeypatch: pytest.Monk
     monkeypatch.setattr("smalti.source.decoding._BAND_PIXELS", 20)
     assert (decode(data) == whole).all()
     assert whole.shape[1:] == (7, 9)
+
+
+def test_a_single_picture(tmp_path: Path, encode, rgb: np.ndarray) -> None:
+    """The one way in which commands and functions read a picture."""
+    path = tmp_path / "a.png"
+    path.write_bytes(encode(rgb[0]))
+    assert (read_picture(path) == rgb[0].transpose(2, 0, 1)).all()
+    assert read_picture(str(path), (2, 2)).shape == (3, 2, 2)
+    data = path.read_bytes()
+    bad: dict[str, bytes | None] = {"cut off.png": data[:60], "text.png": b"text", "empty.png": b"", "folder": None}
+    says = ["is not an image that can be read", "not a readable image", "the file is empty", "Is a directory"]
+    for (name, content), said in zip(bad.items(), says, strict=True):
+        there = tmp_path / name
+        there.mkdir() if content is None else there.write_bytes(content)
+        with pytest.raises(InputError, match=said) as caught:
+            read_picture(there)
+        assert name in str(caught.value)
+        assert len(str(caught.value)) < len(str(there)) + 180
+    os.mkfifo(tmp_path / "fifo")
+    for odd in (tmp_path / "fifo", "/dev/zero"):
+        with pytest.raises(InputError, match="is not a regular file"):
+            read_picture(odd)
+    with pytest.raises(InputError, match="No such file"):
+        read_picture(tmp_path / "nothing.png")
+    with pytest.raises(InputError, match="is not a path"):
+        read_picture("a\0b")
+    with pytest.raises(InputError, match=r"has 0\.0 million pixels, more than 0\.0 million"):
+        read_picture(path, most=19)

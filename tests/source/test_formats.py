@@ -234,6 +234,20 @@ def test_parquet(tmp_path: Path, pictures) -> None:
     assert source.skipped == (("note", "a column that is not used"),)
 
 
+def test_names_of_classes_in_a_table(tmp_path: Path, pictures) -> None:
+    pixels, files = pictures
+    write_parquet(tmp_path / "x.parquet", files, ["dog", "cat", "dog", "ant", "cat"])
+    source = Source.open(tmp_path / "x.parquet")
+    assert (source.images == pixels).all()
+    assert source.labels is not None
+    assert source.labels.tolist() == [2, 1, 2, 0, 1]
+    assert source.class_names == ("ant", "cat", "dog")
+    assert source.skipped == (("note", "a column that is not used"),)
+    write_parquet(tmp_path / "y.parquet", files, ["dog", None, "dog", "ant", "cat"])
+    with pytest.raises(InputError, match="label has rows without a class"):
+        Source.open(tmp_path / "y.parquet")
+
+
 def test_a_folder_of_parquet_shards(tmp_path: Path, pictures) -> None:
     pixels, files = pictures
     folder = tmp_path / "repository"
@@ -304,6 +318,34 @@ def test_webdataset_shards(tmp_path: Path, pictures, mode: str) -> None:
     assert source.labels.tolist() == [0, 1, 0, 1, 0]
     assert len(Source.open(shards[1])) == 2
     assert ("0000.txt", "not an image file") in source.skipped
+
+
+def test_a_folder_of_shards(tmp_path: Path, pictures, encode) -> None:
+    pixels, files = pictures
+    (tmp_path / "shards").mkdir()
+    for name, part in (("train-000000", [0, 1]), ("train-000001", [2, 3]), ("val-000000", [4])):
+        members = {f"{k:04}.cls": str(k).encode() for k in part} | {f"{k:04}.png": files[k] for k in part}
+        tar_of(tmp_path / "shards" / f"{name}.tar", members, "w")
+    source = Source.open(tmp_path / "shards")
+    assert (source.images == pixels[:4]).all()
+    assert source.name == "shards"
+    assert source.labels is not None
+    assert source.labels.tolist() == [0, 1, 2, 3]
+    assert (Source.open(tmp_path / "shards", split="validation").images == pixels[4:]).all()
+    with pytest.raises(InputError, match="has no part 'test'; it has train, validation"):
+        Source.open(tmp_path / "shards", split="test")
+    (tmp_path / "shards" / "a.png").write_bytes(files[0])
+    assert len(Source.open(tmp_path / "shards")) == 1, "a folder of images is one, whatever else it has"
+
+
+def test_several_images_of_a_sample_are_said(tmp_path: Path, pictures) -> None:
+    _, files = pictures
+    members = {f"{k}.{kind}.png": files[k] for k in range(2) for kind in ("input", "target")} | {
+        "0.cls": b"0",
+        "1.cls": b"1",
+    }
+    with pytest.warns(UserWarning, match=r"several images \(0\.input\.png and 0\.target\.png\), and all are taken"):
+        assert len(Source.open(tar_of(tmp_path / "x.tar", members, "w"))) == 4
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
@@ -399,6 +441,8 @@ def test_torch_datasets(pictures) -> None:
         ([(np.zeros((3, 4, 4), np.uint8), -1)], "label 0 is -1"),
         ([np.zeros((3, 4, 4), np.uint8), np.zeros((3, 5, 4), np.uint8)], "item 1 is uint8 of shape"),
         ([b"not an image"], "item 0 cannot be decoded"),
+        ({"train": [1], "test": [1]}, "dict is a table of data sets .'train', 'test'.; give one of them"),
+        ({1, 2}, "set has no item 0"),
     ],
 )
 def test_bad_datasets(dataset: object, said: str) -> None:
@@ -434,3 +478,5 @@ def test_tensors_of_torch_save(tmp_path: Path, legacy: bool) -> None:
     assert (split.images == pixels[4:].numpy()).all()
     with pytest.raises(InputError, match="holds no tensor"):
         opened({"a": 1})
+    with pytest.raises(InputError, match=r"a list of 6 images; save them as one tensor, torch\.stack"):
+        opened(list(pixels))

@@ -200,9 +200,63 @@ def test_single_items_and_iteration() -> None:
         (b"7z\xbc\xaf'\x1c", "a 7z archive; unpack it"),
         (b"\x1f\x8b\x08\x00", "packed with gzip; unpack it, or name it .tar.gz"),
         (b"\x89HDF\r\n\x1a\n", "an HDF5 file; read it with h5py"),
+        (bytes.fromhex("6400000000000000435f1cdf"), "a TFRecord file; read it with TensorFlow"),
+        (bytes(16) + b"\xde\xc0\xef\xbe", "an LMDB database"),
+        (b"\x80\x04\x95\0", "a Python pickle, which is never loaded"),
+        (b"\0\0\0\x18ftypheic", "a HEIC image; save it as PNG"),
+        (b"\0\0\0\x18ftypisom", "a video; save its frames"),
+        (bytes(128) + b"DICM", "a DICOM image"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer, not the file itself; run git lfs pull"),
+        (b"\n<!DOCTYPE HTML><html>", "a web page, not the file itself"),
     ],
 )
 def test_files_that_no_reader_takes_are_told_what_they_are(tmp_path: Path, head: bytes, said: str) -> None:
     (tmp_path / "x.data").write_bytes(head + bytes(100))
     with pytest.raises(InputError, match=said):
         Source.open(tmp_path / "x.data")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a.tfrecords", "a TFRecord"),
+        ("a.beton", "an FFCV file"),
+        ("a.csv", "a table of text"),
+        ("a.ckpt", "weights of a network"),
+    ],
+)
+def test_files_that_are_told_by_their_names(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / name).write_bytes(b"anything")
+    with pytest.raises(InputError, match=said):
+        Source.open(tmp_path / name)
+
+
+def test_pointers_are_said_whatever_they_are_called(tmp_path: Path, encode) -> None:
+    text = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    for name in ("a.npy", "a.zip", "a.parquet", "a.tar", "a.pt"):
+        (tmp_path / name).write_bytes(text)
+        with pytest.raises(InputError, match="a Git LFS pointer"):
+            Source.open(tmp_path / name)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(encode(np.zeros((2, 2), np.uint8)))
+    (tmp_path / "pictures" / "b.png").write_bytes(text)
+    with pytest.raises(InputError, match=r"b\.png cannot be decoded: a Git LFS pointer"):
+        Source.open(tmp_path / "pictures")
+
+
+def test_what_a_folder_without_images_holds(tmp_path: Path, write_folder, write_zip) -> None:
+    root = write_folder(tmp_path / "root", {"cifar-10-batches-py/data_batch_1": b"x", "readme.txt": b"x"})
+    with pytest.raises(InputError, match=r"there are no images in .*root; did you mean .*/cifar-10-batches-py\?"):
+        Source.open(root)
+    with pytest.raises(
+        InputError, match=r"data_batch_1 is one file of a data set; give its folder, .*cifar-10-batches-py"
+    ):
+        Source.open(root / "cifar-10-batches-py" / "data_batch_1")
+    records = write_folder(tmp_path / "records", {"train.tfrecord": b"x"})
+    with pytest.raises(InputError, match=r"train\.tfrecord in it is a TFRecord file"):
+        Source.open(records)
+    with pytest.raises(InputError, match="is an LMDB database"):
+        Source.open(write_folder(tmp_path / "bedroom_lmdb", {"data.mdb": b"x", "lock.mdb": b""}))
+    packed = write_zip(tmp_path / "c.zip", {"cifar-10-batches-py/data_batch_1": b"x"})
+    with pytest.raises(InputError, match=r"it has cifar-10-batches-py/data_batch_1\); unpack it"):
+        Source.open(packed)

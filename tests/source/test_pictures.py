@@ -6,6 +6,8 @@ import json
 import os
 import stat
 import struct
+import tarfile
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -423,6 +425,97 @@ def test_parts_within_classes(tmp_path: Path, encode, rgb, write_folder, write_z
     assert train.class_names == ("cat", "dog")
     assert train.labels is not None
     assert train.labels.tolist() == [0, 1]
+
+
+OTHER_FOLDERS = {
+    "masks": (["images/1.png", "images/2.png", "masks/1.png"], [0, 1], None, None, "1 file in masks"),
+    "masks of classes": (
+        ["cat/images/1.png", "cat/masks/1.png", "dog/images/2.png"],
+        [0, 2],
+        ("cat", "dog"),
+        None,
+        "masks",
+    ),
+    "masks in parts": (
+        ["test/images/1.png", "test/masks/1.png", "train/images/2.png", "train/masks/2.png"],
+        [0, 2],
+        None,
+        "train",
+        "parts test (1), train (1)",
+    ),
+    "masks by parts": (
+        ["images/train/1.png", "images/val/2.png", "labels/train/1.png"],
+        [0, 1],
+        None,
+        "train",
+        "labels",
+    ),
+    "Carvana": (["train/1.png", "train_masks/1.png"], [0], None, None, "train_masks"),
+    "VOC": (
+        ["JPEGImages/1.png", "SegmentationClass/1.png", "SegmentationObject/1.png"],
+        [0],
+        None,
+        None,
+        "1 more folder",
+    ),
+    "Cityscapes": (["gtFine/train/a/1.png", "leftImg8bit/train/a/1.png"], [1], ("a",), None, "gtFine"),
+    "CycleGAN": (
+        ["testA/1.png", "testB/2.png", "trainA/3.png", "trainB/4.png"],
+        [0, 1, 2, 3],
+        ("A", "B"),
+        "train",
+        "parts test (2), train (2)",
+    ),
+    "COCO": (["train2017/1.png", "val2017/2.png"], [0, 1], None, "train", "parts train (1), validation (1)"),
+    "by name": (["images_test/1.png", "images_train/2.png"], [0, 1], None, "train", "parts test (1), train (1)"),
+    "something beside parts": (
+        ["docs/1.png", "test/2.png", "train/3.png"],
+        [0, 1, 2],
+        ("docs", "test", "train"),
+        None,
+        "taken for classes",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+@pytest.mark.filterwarnings("ignore:.*masks")
+@pytest.mark.parametrize("tree", OTHER_FOLDERS.values(), ids=OTHER_FOLDERS.keys())
+def test_folders_that_are_no_classes_are_said(
+    tmp_path: Path, encode, rgb, write_folder, write_zip, kind: str, tree
+) -> None:
+    names, kept, classes, split, said = tree
+    files = {name: encode(image) for name, image in zip(names, rgb, strict=False)}
+    path = tmp_path / f"data.{kind}"
+    if kind == "tar":
+        with tarfile.open(path, "w") as archive:
+            archive.add(write_folder(tmp_path / "tree", files), ".")
+    else:
+        (write_folder if kind == "folder" else write_zip)(path, files)
+    with pytest.warns(UserWarning, match="/data") as caught:
+        source = Source.open(path)
+    assert said in " ".join(str(warning.message) for warning in caught)
+    order = sorted(source.files.tolist())  # type: ignore[union-attr]
+    assert order == sorted(names[number] for number in kept)
+    assert source.class_names == classes
+    assert bool(source.skipped) == (len(kept) < len(names))
+    if split is not None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", ".*has the parts")
+            part = Source.open(path, split=split)
+        assert 0 < len(part) < len(source)
+        assert part.class_names == classes
+
+
+@pytest.mark.parametrize(
+    "names", [["with_mask/1.png", "without_mask/2.png"], ["label/1.png", "train/2.png"], ["bus/1.png", "train/2.png"]]
+)
+def test_other_folders_are_classes(tmp_path: Path, encode, rgb, write_folder, names: list[str]) -> None:
+    files = {name: encode(image) for name, image in zip(names, rgb, strict=False)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        source = Source.open(write_folder(tmp_path / "tree", files))
+    assert source.class_names == tuple(name.split("/")[0] for name in names)
 
 
 def test_a_split_of_what_has_none(folder: Path) -> None:

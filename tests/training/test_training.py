@@ -511,6 +511,17 @@ def test_stopped_before_the_first_row_of_the_log(tmp_path, capsys):
     assert main([*COMMAND, "--out", str(tmp_path), "--resume"]) == 0
 
 
+def test_pictures_are_the_same_in_a_folder_of_another_name(tmp_path):
+    from smalti.cli import main
+
+    short = [*COMMAND, "--steps", "2"]
+    for folder in ("a", "another"):
+        assert main([*short, "--out", str(tmp_path / folder)]) == 0
+    first, second = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("a", "another"))
+    assert {"loss.png", "samples-0000002.png", "run.json"} < first.keys()
+    assert first == second
+
+
 def test_overwriting_leaves_no_picture_of_a_longer_training(tmp_path):
     from smalti.cli import main
 

@@ -1,7 +1,8 @@
 """Sets of noisy images: n at each of L noise levels, one array that is made, saved and read as .npy.
 
     name.npy     (levels, n, C, H, W) float32
-    name.json    beside it: the levels' sigmas, the process that they come from, how they were made, the sha256 of name.npy
+    name.json    beside it: the levels' sigmas, the process that they come from, how they were made, the sha256 of name.npy, and a seal,
+                 the sha256 of all that it says
 
 The .json is put in place first, so that a writing that is cut off leaves a .json without its .npy, or beside another one, and neither is
 read.
@@ -11,7 +12,6 @@ read.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import os
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from smalti.core.errors import InputError, from_os_error
-from smalti.core.files import atomic_write, read_floats
+from smalti.core.files import atomic_write, npy_header, read_floats, save_npy
 from smalti.core.schedule import edm_sigmas
 
 __all__ = ["ZSet", "check_levels"]
@@ -108,9 +108,7 @@ class ZSet:
         if path.suffix != ".npy":
             raise InputError(f"a set of z is saved as .npy, not as {path.name!r}")
         array = np.ascontiguousarray(self.z.numpy())
-        header = io.BytesIO()
-        np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-        digest = hashlib.sha256(header.getvalue())
+        digest = hashlib.sha256(npy_header(array))
         digest.update(array.data)
         record = {
             "sha256": digest.hexdigest(),
@@ -120,9 +118,9 @@ class ZSet:
             "labels": None if self.labels is None else self.labels.tolist(),
             "about": dict(self.about),
         }
+        record["seal"] = _seal(record)
         with atomic_write(path) as file:
-            file.write(header.getvalue())
-            file.write(array.data)  # numpy's own writing loses the reason where the disk is full
+            save_npy(file, array)
             file.flush()
             with atomic_write(path.with_suffix(".json")) as beside:  # in place before the .npy is
                 beside.write((json.dumps(record, indent=2) + "\n").encode())
@@ -215,9 +213,14 @@ def _read_record(z: Path, shape: list[int]) -> dict[str, Any] | None:
         raise from_os_error(error, f"read {path}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(damaged) from error
-    known = {"shape", "sigmas", "process", "labels", "about"}  # "sha256" is lacking in files of older versions
-    if not isinstance(record, dict) or set(record) - {"sha256"} != known or record["shape"] != shape:
+    known, later = (
+        {"shape", "sigmas", "process", "labels", "about"},
+        {"sha256", "seal"},
+    )  # files of older versions lack these
+    if not isinstance(record, dict) or set(record) - later != known or record["shape"] != shape:
         raise InputError(f"{path} does not belong to the .npy beside it; repair or remove it")
+    if "seal" in record and record.pop("seal") != _seal(record):
+        raise InputError(f"{path} was changed since it was written, or damaged; make the set again, or remove its seal")
     sigmas, labels, levels = record["sigmas"], record["labels"], shape[0]
     if not _are(sigmas, levels, float) or not isinstance(record["about"], dict):
         raise InputError(damaged)
@@ -232,6 +235,11 @@ def _read_record(z: Path, shape: list[int]) -> dict[str, Any] | None:
             f"{z} is not the file that {path.name} was written for: it was damaged, replaced, or its writing was cut off; make it again"
         )
     return record
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    """sha256 hex of what a record says."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _are(values: Any, count: int, kind: type) -> bool:

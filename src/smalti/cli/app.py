@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from smalti.cli import boundary
-from smalti.cli.command import Debug
+from smalti.cli.command import Debug, SaidOnce
+from smalti.cli.commands.audit import audit
 from smalti.cli.commands.bench import bench
 from smalti.cli.commands.calibrate import calibrate
 from smalti.cli.commands.compare import compare
@@ -49,6 +50,7 @@ COMMANDS = (
     compare,
     calibrate,
     explain,
+    audit,
     reproduce,
     demo,
     bench,
@@ -63,7 +65,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for each in COMMANDS:
-    app.command()(each)
+    app.command(cls=SaidOnce)(each)
 
 
 def _version(value: bool) -> None:
@@ -91,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows `smalti`; None for the process's own arguments.
 
     Returns:
-        The exit code: 0, 1, 2, 130 or 141.
+        The exit code: 0, 1, 2, 3 (`smalti audit --fail-on-copies`), 130 or 141.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
 
@@ -99,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _refuse_empty(words)
         return typer.main.get_command(app).main(args=words, prog_name="smalti", standalone_mode=False)
 
-    return boundary.run(act, words)
+    return boundary.run(act, words, last=arguments is None)
 
 
 def _refuse_empty(words: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import signal
 import sys
 import traceback
 import warnings
@@ -34,12 +35,13 @@ def show_tracebacks(value: bool) -> bool:
     return value
 
 
-def run(action: Callable[[], Any], typed: Sequence[str] = ()) -> int:
+def run(action: Callable[[], Any], typed: Sequence[str] = (), last: bool = False) -> int:
     """Call `action` (a typer command in its non-standalone mode) and return the exit code of how it ended.
 
     Args:
         action: what to do.
         typed: the words of the command line; messages repeat no more of one than `smalti.core.text.LONGEST` letters.
+        last: the process does nothing after it: a Ctrl-C that comes while it ends is ignored, where Python would show a traceback.
     """
     global _debug
     _debug = False
@@ -48,13 +50,22 @@ def run(action: Callable[[], Any], typed: Sequence[str] = ()) -> int:
     try:
         with _warnings_in_one_line():
             code = _ended(action)
+            if last:
+                _ignore_ctrl_c()
         sys.stdout.flush()
+    except KeyboardInterrupt:  # a second one, while the first was answered
+        code = INTERRUPTED
     except BrokenPipeError:
         # The reader went away (`smalti ... | head`): no message, and nothing left to flush at the interpreter's end.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
     return code
+
+
+def _ignore_ctrl_c() -> None:
+    with contextlib.suppress(ValueError):  # signals belong to the main thread
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

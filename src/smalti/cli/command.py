@@ -23,21 +23,37 @@ import math
 import shlex
 import stat
 import typing
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from smalti.cli.boundary import show_tracebacks
 from smalti.core.errors import InputError, from_os_error
+from smalti.core.working_folder import check_working_folder
 
-__all__ = ["CHECKPOINT", "NEUTRAL", "REGULAR", "Between", "Contents", "Group", "Invocation", "Option", "command"]
+__all__ = [
+    "CHECKPOINT",
+    "NEUTRAL",
+    "REGULAR",
+    "Between",
+    "Contents",
+    "Group",
+    "Invocation",
+    "Option",
+    "SaidOnce",
+    "command",
+]
 
 # options that change where results go, what is shown, or how fast they come, and never the results
-NEUTRAL = frozenset({"out", "overwrite", "resume", "debug", "as_json", "threads", "checkpoint_every", "minutes"})
+NEUTRAL = frozenset(
+    {"out", "overwrite", "resume", "debug", "as_json", "threads", "checkpoint_every", "minutes", "fail_on_copies"}
+)
 
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error.", callback=show_tracebacks, is_eager=True)
@@ -197,6 +213,13 @@ class Invocation:
         code = code_digest(self.module)
         return {"command": self.command, **ordered, "code": code, "versions": installed_versions()}
 
+    def refuse(self, names: Sequence[str], where: str) -> None:
+        """Raise InputError where one of these options has another value than its default, as it has no effect `where`."""
+        for name in names:
+            option = self.options[name]
+            if self.values[name] not in (None, [], _plain(option.default)):
+                raise InputError(f"{option.flag} has no effect {where}; leave it out")
+
     def again(
         self, always: tuple[str, ...] = (), without: tuple[str, ...] = ("out", "overwrite", "resume", "debug")
     ) -> str:
@@ -207,6 +230,21 @@ class Invocation:
             if name not in without and value not in (None, []) and (name in always or value != _plain(option.default)):
                 words += option.words(value)
         return shlex.join(words)
+
+
+class SaidOnce(TyperCommand):
+    """A command that says so where an option that takes one value is given twice: the last one counts."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See click."""
+        order = self.make_parser(ctx).parse_args(args=list(args))[2]
+        for option in dict.fromkeys(order):
+            one = not getattr(option, "multiple", False) and (
+                not getattr(option, "is_flag", False) or option.secondary_opts
+            )
+            if one and order.count(option) > 1 and option.param_type_name == "option":
+                warnings.warn(f"{option.opts[0]} is given twice; the last one counts", stacklevel=2)
+        return super().parse_args(ctx, args)
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -227,6 +265,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def run(**given: Any) -> None:
+        check_working_folder()
         defaults = {name: option.default for name, option in options.items()}
         values = {name: _plain(given.get(name, defaults[name])) for name in options}
         for name, option in options.items():

@@ -10,13 +10,16 @@ import numpy as np
 import torch
 
 from smalti.analysis.z_sets import check_levels
+from smalti.cli.command import check_regular
 from smalti.core.errors import InputError, did_you_mean, from_os_error
-from smalti.core.files import read_floats
+from smalti.core.files import load_npz, read_floats
 from smalti.core.schedule import edm_sigmas
 from smalti.core.text import counted
 from smalti.core.validation import LARGEST, SMALLEST_SIGMA, check_sigma, check_z
+from smalti.source import Source
+from smalti.source.decoding import EXTENSIONS, read_picture
 
-__all__ = ["load_z", "parse_labels", "parse_sigmas", "sigmas_or_levels"]
+__all__ = ["load_z", "open_pictures", "parse_labels", "parse_sigmas", "sigmas_or_levels"]
 
 
 def load_z(path: Path, shape: tuple[int, int, int]) -> tuple[torch.Tensor, str]:
@@ -60,6 +63,40 @@ def sigmas_or_levels(sigmas: str | None, levels: int | None) -> torch.Tensor:
     if levels is not None:
         raise InputError("--sigmas lists the noise levels and --levels counts them; give one of them")
     return parse_sigmas(sigmas)
+
+
+def open_pictures(
+    option: str, text: str, size: tuple[int, int], skip_bad: bool = False
+) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """Images to be looked at: a picture, samples.npz of a run (or its folder), or what is a data set.
+
+    Args:
+        option: for messages.
+        text: the path, or the name of a data set.
+        size: (H, W), which all are cropped and resized to, but for samples.
+        skip_bad: leave out what cannot be decoded.
+
+    Returns:
+        (n, C, H, W) float32, working scale, and their names.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    path = Path(text).expanduser()
+    kept = path / "samples.npz" if path.is_dir() and (path / "samples.npz").is_file() else path
+    if kept.suffix == ".npz" and kept.exists():
+        check_regular(option, kept)
+        arrays = load_npz(kept)
+        if arrays is not None and "images" in arrays and arrays["images"].dtype.kind == "f":  # as we write them
+            images = torch.from_numpy(arrays["images"]).float()
+            return images, tuple(f"sample {n}" for n in range(len(images)))
+    if path.suffix.lower() in EXTENSIONS and not path.is_dir():
+        check_regular(option, path)
+        pixels = read_picture(path, size)
+        return torch.from_numpy(pixels)[None].float() / 127.5 - 1, (path.name,)
+    source = Source.open(kept if path.exists() else text, resolution=size, skip_bad=skip_bad)
+    names = source.files if source.files is not None else [f"image {n}" for n in range(len(source))]
+    return source.working(), tuple(map(str, names))
 
 
 def parse_sigmas(text: str) -> torch.Tensor:

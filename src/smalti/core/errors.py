@@ -79,7 +79,16 @@ def from_os_error(error: OSError, doing: str) -> SmaltiError:
 
 
 def did_you_mean(wrong: str, names: Iterable[str]) -> str:
-    """The end of a message about an unknown name: "; did you mean 'x'?", or nothing where no name is near."""
+    """The end of a message about an unknown name: "; did you mean 'x'?", or nothing where no name is near.
+
+    Capitals, spaces, "-" and "_" do not count, so that "PSPCSquare" is near to "pspc-square".
+    """
     names = list(names)
-    near = difflib.get_close_matches(wrong, names, 1) or [name for name in names if len(wrong) > 1 and wrong in name]
+    folded = {_folded(name): name for name in reversed(names)}
+    near = [folded[match] for match in difflib.get_close_matches(_folded(wrong), folded, 1)]
+    near = near or [name for name in names if len(wrong) > 1 and wrong in name]
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _folded(name: str) -> str:
+    return name.lower().translate({ord(letter): None for letter in " -_"})

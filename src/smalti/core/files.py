@@ -18,7 +18,7 @@ import numpy as np
 from smalti.core.errors import InputError, from_os_error
 from smalti.core.leftovers import hold, remove_left_over
 
-__all__ = ["atomic_write", "load_npz", "read_floats", "remove_leftovers", "save_npz"]
+__all__ = ["atomic_write", "load_npz", "npy_header", "read_floats", "remove_leftovers", "save_npy", "save_npz"]
 
 _LEFTOVER = re.compile(r"\.(.+)\.(?:(\d+)-)?[a-z0-9_]{8}\.tmp", re.DOTALL)  # .NAME.PID-RANDOM.tmp, of `atomic_write`
 _cleared: set[Path] = set()  # folders that this process has looked through
@@ -87,6 +87,20 @@ def remove_leftovers(folder: str | os.PathLike[str], names: Collection[str] | No
                 path.unlink(missing_ok=True)
 
 
+def npy_header(array: np.ndarray) -> bytes:
+    """What stands before the bytes of `array` (of no Python objects), C-contiguous, in a .npy."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    return header.getvalue()
+
+
+def save_npy(file: IO[bytes], array: np.ndarray) -> None:
+    """Write `array`, of no Python objects, to an open file as a .npy. (numpy's own writing loses the reason where the disk is full.)"""
+    array = np.require(array, requirements=["C"])
+    file.write(npy_header(array))
+    file.write(array.tobytes() if array.dtype.kind in "US" else array.data)
+
+
 def save_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
     """Write `arrays` to a .npz, whole or not at all; equal arrays give equal bytes.
 
@@ -121,11 +135,11 @@ def read_floats(path: str | os.PathLike[str], memory_map: bool = False) -> np.nd
         EnvironmentFailure: it cannot be read.
     """
     try:
-        array = np.load(path, mmap_mode="c" if memory_map else None, allow_pickle=False)
+        array = np.load(path, mmap_mode="c", allow_pickle=False)  # a size that the file does not have is refused so
     except OSError as error:
         raise from_os_error(error, f"read {path}") from error
-    except (ValueError, EOFError) as error:
-        if str(error).startswith(("Object arrays", "Array can't be memory-mapped: Python objects")):
+    except Exception as error:  # any byte may be wrong: numpy raises some ten kinds of error
+        if str(error).startswith("Array can't be memory-mapped: Python objects"):
             raise InputError(
                 f"not a .npy file of numbers: {path} holds Python objects; save an array of floating numbers instead"
             ) from error
@@ -136,7 +150,7 @@ def read_floats(path: str | os.PathLike[str], memory_map: bool = False) -> np.nd
         raise InputError(
             f"{path} has dtype {array.dtype}; give floating numbers in the working scale (images in [-1, 1])"
         )
-    return array
+    return array if memory_map else np.array(array)
 
 
 def load_npz(path: str | os.PathLike[str], sealed: bool = False) -> dict[str, np.ndarray] | None:

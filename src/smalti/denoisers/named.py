@@ -32,6 +32,8 @@ def denoiser(name: str, source: Source, **parameters: Any) -> Denoiser:
         InputError: an unknown name or parameter (with the nearest one), one given twice, a bad schedule, or a parameter that the denoiser
             refuses.
     """
+    if isinstance(name, type) and isinstance(called := getattr(name, "name", None), str) and called:
+        raise InputError(f"a denoiser's name is text, {called!r}, or call {name.__name__}(source) itself")
     if not isinstance(name, str):
         raise InputError(f"a denoiser's name is text, such as 'pspc-square', not {type(name).__name__}")
     check_source(source)

@@ -21,6 +21,7 @@ from torch import nn
 from smalti.core.errors import EnvironmentFailure, InputError, from_os_error
 from smalti.core.files import atomic_write
 from smalti.core.pickles import printable
+from smalti.source.foreign import pointer
 from smalti.source.memory import SHARE, available_memory, size_in_words
 
 __all__ = ["MAX_FILE", "Checkpoint", "check_safetensors", "read_safetensors", "read_whole", "write_safetensors"]
@@ -54,7 +55,10 @@ def read_whole(path: str | os.PathLike[str]) -> bytes:
                 "close other programs or use a machine with more"
             )
         with path.open("rb") as file:
-            return file.read(status.st_size)  # what is appended meanwhile is not read
+            data = file.read(status.st_size)  # what is appended meanwhile is not read
+        if (instead := pointer(data[:512])) is not None:
+            raise InputError(f"{path} is {instead}")
+        return data
     except (ValueError, MemoryError) as error:
         if isinstance(error, InputError):
             raise

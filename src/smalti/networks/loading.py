@@ -6,7 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from smalti.core.pickles import printable
 from smalti.networks.architectures import build, parameter_names
 from smalti.networks.checkpoint import Checkpoint, read_safetensors
 from smalti.networks.published import recognised
-from smalti.networks.state_dicts import check_weights, without_prefix
+from smalti.networks.state_dicts import check_weights, with_dots, without_prefix
 from smalti.networks.tables import DiscreteTable
+from smalti.source.foreign import pointer
 
 __all__ = ["Loaded", "load", "read_checkpoint", "shipped"]
 
@@ -94,6 +95,7 @@ def read_checkpoint(
             return read_safetensors(file), os.fspath(path)
     name = place.absolute().parent.name if place.stem == "network" else place.stem
     checkpoint = _read(place, config, weights)
+    checkpoint = replace(checkpoint, state=dict(with_dots(checkpoint.state, weights, str(place))))
     if "architecture" not in checkpoint.config:
         known = recognised(checkpoint.state, checkpoint.config, str(place))
         if known is None:
@@ -150,10 +152,12 @@ def _read(path: Path, config: Mapping[str, Any] | None, weights: str) -> Checkpo
         raise InputError(f"{path} is not a regular file; give a checkpoint")
     try:
         with path.open("rb") as file:
-            start = file.read(64)
+            start = file.read(512)
     except OSError as error:
         raise from_os_error(error, f"read {path}") from error
-    if start[:2] == b"PK" or _TORCH_MAGIC in start:
+    if (instead := pointer(start)) is not None:
+        raise InputError(f"{path} is {instead}")
+    if start[:2] == b"PK" or _TORCH_MAGIC in start[:64]:
         return read_torch_file(path, config, weights)
     if start[8:9] == b"{":
         return read_safetensors(path, config)

@@ -105,6 +105,9 @@ def load_features(
         )
     side = None if size is None else check_count("the size of images for features", size)
     name = os.fspath(what)
+    if name in (DEFAULT, "pixels") and (trust or scale != "signed"):
+        option = "trust (--trust)" if trust else "scale (--feature-scale)"
+        raise InputError(f"{option} is for a network in a file, and {name} is none; leave it out")
     if name == DEFAULT:
         from smalti.quality.efficientnet import EfficientNetLite0
 
@@ -124,7 +127,13 @@ def load_features(
     if path.suffix == ".onnx":
         session, named = _onnx(path, content)
         side = side or named
+        if trust:
+            raise InputError("trust (--trust) is for TorchScript, and an ONNX file needs none; leave it out")
         return Features(_titled(label, side), lambda x: session(_scaled(_resized(coloured(x), side), scale)))
+    if content[:2] != b"PK":
+        raise InputError(
+            f"{path} is neither an ONNX file (.onnx) nor TorchScript; give one, or a name ({DEFAULT}, pixels)"
+        )
     if not trust:
         raise InputError(
             f"{path} is TorchScript, which is code; give trust=True (--trust) if you know where it comes from"

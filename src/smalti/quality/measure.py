@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -110,6 +111,13 @@ class Reference:
         self.images = held_out.working(np.arange(min(limit, len(held_out))))
         self.vectors = features(self.images, advance)
         self.distances = nearest_distances(training, self.images, advance)[1]
+        known = int((self.distances < 1e-6).sum())
+        if known:
+            warnings.warn(
+                f"{known} of {len(self.images)} held-out images are training images; what is nearer than held-out images are is no "
+                "copy then: give images that the samples were not made from",
+                stacklevel=2,
+            )
         self.patch_distances = patch_distances(training, self.images[:PATCHED], self.patch, shift, advance)
 
     @property

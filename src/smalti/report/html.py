@@ -16,7 +16,7 @@ import jinja2
 
 from smalti.core.table import Table
 
-__all__ = ["Claim", "Drawn", "Page", "Section", "data_uri", "render"]
+__all__ = ["Claim", "Drawn", "Page", "Section", "data_uri", "render", "table_cell"]
 
 PREVIEW = 30  # rows of a table that the page shows; its CSV has all
 TYPES = {"svg": "image/svg+xml", "png": "image/png"}
@@ -124,7 +124,7 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "seconds": _seconds}
+    environment.filters |= {"number": table_cell, "seconds": _seconds}
     return environment.get_template("report.html").render(page=page, marks=MARKS, preview=PREVIEW, tally=_tally(page))
 
 
@@ -139,7 +139,7 @@ def _tally(page: Page) -> list[tuple[str, int]]:
     return [(verdict, count) for verdict, count in found if count]
 
 
-def _number(value: Any) -> str:
+def table_cell(value: Any) -> str:
     """A cell of a table: four significant digits, a dash for what is not defined."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "\u2013"

@@ -7,6 +7,7 @@ the coarse scales, in which a patch covers most of the picture.
     another size   the coarsest scale starts from the picture, resized: its content is arranged anew (retargeting)
     tile           z wraps around at every scale
     symmetric      the noise is symmetric and the picture's mirror image is a picture too; then D is symmetric
+    flips, quarters   its mirror image and its turns are pictures too
     keep           pixels that stay are put into every D, and only patches that lie wholly in them are used (inpainting)
 """
 
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from smalti.core.errors import InputError, did_you_mean, from_os_error
+from smalti.core.errors import InputError, did_you_mean
 from smalti.core.noise import check_seed, standard_normal
 from smalti.core.progress import progress as show_progress
 from smalti.core.validation import check_count, check_integer
@@ -30,8 +31,9 @@ from smalti.engine.picture import Places
 from smalti.sampling.coarse_to_fine import check_eta, coarse_to_fine_steps, linear_levels
 from smalti.sampling.generation import GenerateResult
 from smalti.sampling.resampling import area_down
+from smalti.source import decoding
 
-__all__ = ["LikeResult", "generate_like", "picture_pyramid", "read_picture", "turned"]
+__all__ = ["LikeResult", "check_like", "generate_like", "picture_pyramid", "read_picture", "turned"]
 
 PATCHES = 1.6  # patches in the short side of the coarsest picture, at least
 MOST = 1 << 20  # pixels of a picture or an image; the work grows with their product
@@ -46,8 +48,8 @@ class LikeResult(GenerateResult):
 
     Attributes:
         places: for each image a `Places`: for every pixel the picture, row and column that weigh most at the last level, and
-            their share; None where it was not asked for. Rows and columns are the
-            picture's, and `picture` is 1 where its mirror image was used (for symmetric images).
+            their share; None where it was not asked for. Rows and columns are the picture's own, and `picture` is 0 where it was used
+            as it is, and the number of its mirror image or turn where that was.
     """
 
     places: tuple[Places, ...] | None = None
@@ -65,6 +67,8 @@ def generate_like(
     symmetric: str | None = None,
     keep: Picture | None = None,
     *,
+    flips: bool = False,
+    quarters: bool = False,
     first: int = 0,
     sources: bool = False,
     progress: bool | Callable[[int], None] | None = None,
@@ -82,6 +86,8 @@ def generate_like(
         tile: images continue at the opposite side.
         symmetric: "horizontal" (left and right mirror each other), "vertical", or None.
         keep: (H, W) of the picture's size, or a grey file of it: where it is not 0 (files: 128 or more) pixels stay.
+        flips: patches of the picture's mirror image are used too.
+        quarters: patches of the picture turned by quarters are used too; each doubles or quadruples the work.
         first: number of the first image: images first .. first + n - 1.
         sources: also say where the pixels came from; costs another evaluation at the last level.
         progress: True or False; None shows it where stderr is a terminal; a function is called with the number of steps done
@@ -99,31 +105,14 @@ def generate_like(
     if check_integer("first", first) < 0:
         raise InputError(f"first must not be negative, not {first}")
     check_seed(check_integer("seed", seed))
-    linear_levels(steps)
-    check_eta(eta)
-    if check_count("the patch size", patch_size) < 2:
-        raise InputError("the patch size must be at least 2")
-    height, width = picture.shape[1:]
-    target = (height, width) if size is None else _size(size)
-    _check_sizes((height, width), target, patch_size)
-    if symmetric is not None and symmetric not in AXES:
-        raise InputError(f"symmetric is horizontal or vertical, not {symmetric!r}{did_you_mean(str(symmetric), AXES)}")
-    mask = None if keep is None else _mask(keep, (height, width), target)
-
-    pictures = picture_pyramid(picture, patch_size)
-    count = len(pictures)
-    sizes = [tuple(max(patch_size, -(-side // 2 ** (count - 1 - k))) for side in target) for k in range(count)]
-    masks = None if mask is None else [area_down(mask.double(), (p.shape[1], p.shape[2])) for p in pictures]
-    denoisers = []
-    for k, (scaled, at) in enumerate(zip(pictures, sizes, strict=True)):
-        whole = None if masks is None else masks[k] == 1
-        views, inside = _views(scaled, whole, symmetric)
-        denoisers.append(PicturePatches(views, patch_size, at, wrap=tile, masks=inside))  # type: ignore[arg-type]
+    plan = _planned(picture, size, patch_size, steps, eta, tile, symmetric, keep, flips, quarters)
+    pictures, masks, denoisers = plan.pictures, plan.masks, plan.denoisers
+    count, (height, width) = len(pictures), picture.shape[1:]
 
     coarsest = None
-    if target != (height, width):
+    if plan.sizes[-1] != (height, width):
         small = pictures[0][None]
-        coarsest = functional.interpolate(small, sizes[0], mode="bilinear", align_corners=False, antialias=True)
+        coarsest = functional.interpolate(small, plan.sizes[0], mode="bilinear", align_corners=False, antialias=True)
     axis = None if symmetric is None else AXES[symmetric]
 
     def draw(j: int) -> Callable[[tuple[int, int, int], tuple[int, int]], torch.Tensor]:
@@ -167,10 +156,73 @@ def generate_like(
             if sources and last is not None:
                 a = linear_levels(steps)[-1]
                 found = denoisers[-1].places(last.x[0] / a, (1 - a) / a)
-                places.append(found if axis is None else _unmirrored(found, axis, (height, width)))
+                pixels = torch.arange(height * width).reshape(1, height, width)
+                places.append(_unturned(found, _views(pixels, symmetric, flips, quarters), width))
             finished.append(images)
     scales = tuple(torch.cat(parts) for parts in zip(*finished, strict=True))
     return LikeResult(scales[-1], scales, tuple(places) if sources else None)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is computed with: for every scale, coarse to fine, the picture, the size of the image, what stays, and the denoiser."""
+
+    pictures: list[torch.Tensor]
+    sizes: list[tuple[int, int]]
+    masks: list[torch.Tensor] | None
+    denoisers: list[PicturePatches]
+
+
+def check_like(
+    picture: torch.Tensor,
+    size: tuple[int, int] | None = None,
+    patch_size: int = 15,
+    steps: int = 10,
+    eta: float = 0.0,
+    tile: bool = False,
+    symmetric: str | None = None,
+    keep: Picture | None = None,
+    flips: bool = False,
+    quarters: bool = False,
+) -> None:
+    """What `generate_like` checks before it computes: the same arguments, the same InputErrors; the picture as `read_picture` gives it."""
+    _planned(picture, size, patch_size, steps, eta, tile, symmetric, keep, flips, quarters)
+
+
+def _planned(
+    picture: torch.Tensor,
+    size: tuple[int, int] | None,
+    patch_size: int,
+    steps: int,
+    eta: float,
+    tile: bool,
+    symmetric: str | None,
+    keep: Picture | None,
+    flips: bool,
+    quarters: bool,
+) -> _Plan:
+    linear_levels(steps)
+    check_eta(eta)
+    if check_count("the patch size", patch_size) < 2:
+        raise InputError("the patch size must be at least 2")
+    height, width = picture.shape[1:]
+    target = (height, width) if size is None else _size(size)
+    _check_sizes((height, width), target, patch_size)
+    if symmetric is not None and symmetric not in AXES:
+        raise InputError(f"symmetric is horizontal or vertical, not {symmetric!r}{did_you_mean(str(symmetric), AXES)}")
+    mask = None if keep is None else _mask(keep, (height, width), target)
+
+    pictures = picture_pyramid(picture, patch_size)
+    count = len(pictures)
+    sizes = [tuple(max(patch_size, -(-side // 2 ** (count - 1 - k))) for side in target) for k in range(count)]
+    masks = None if mask is None else [area_down(mask.double(), (p.shape[1], p.shape[2])) for p in pictures]
+    denoisers = []
+    for k, (scaled, at) in enumerate(zip(pictures, sizes, strict=True)):
+        whole = None if masks is None else masks[k] == 1
+        views = _views(scaled, symmetric, flips, quarters)
+        inside = None if whole is None else [view[0] for view in _views(whole[None], symmetric, flips, quarters)]
+        denoisers.append(PicturePatches(views, patch_size, at, wrap=tile, masks=inside))  # type: ignore[arg-type]
+    return _Plan(pictures, sizes, masks, denoisers)
 
 
 def read_picture(image: Picture) -> torch.Tensor:
@@ -181,7 +233,7 @@ def read_picture(image: Picture) -> torch.Tensor:
         EnvironmentFailure: the file cannot be opened.
     """
     if isinstance(image, (str, os.PathLike)):
-        image = _decoded(image)
+        image = decoding.read_picture(image, most=MOST)
     values = image.detach().cpu() if isinstance(image, torch.Tensor) else torch.from_numpy(np.array(image))
     if values.ndim != 3 or values.shape[0] not in (1, 3) or not values.numel():
         raise InputError(f"a picture is grey or RGB, (1 or 3, H, W), not {tuple(values.shape)}")
@@ -214,22 +266,21 @@ def turned(picture: torch.Tensor, flips: bool = True, quarters: bool = True) -> 
     return [view.rot90(turns, (-2, -1)) for view in views for turns in (range(4) if quarters else (0,))]
 
 
-def _views(
-    picture: torch.Tensor, whole: torch.Tensor | None, symmetric: str | None
-) -> tuple[list[torch.Tensor], list[torch.Tensor] | None]:
-    """The pictures of a scale, with the mirror image where images are symmetric, and their masks."""
-    if symmetric is None:
-        return [picture], None if whole is None else [whole]
-    axis = AXES[symmetric]
-    return [picture, picture.flip(axis)], None if whole is None else [whole, whole.flip(axis)]
+def _views(picture: torch.Tensor, symmetric: str | None, flips: bool, quarters: bool) -> list[torch.Tensor]:
+    """What patches are taken from: the picture (C, H, W), turned as asked for, and its mirror image where images are symmetric."""
+    views = turned(picture, flips, quarters)
+    if symmetric is not None and not (flips and (symmetric == "horizontal" or quarters)):  # else it is among them
+        views += [view.flip(AXES[symmetric]) for view in views]
+    return views
 
 
-def _unmirrored(places: Places, axis: int, size: tuple[int, int]) -> Places:
-    """Places of the mirror image (picture 1) as those of the picture itself; `picture` still says which it was."""
-    mirrored = places.picture == 1
-    row = np.where(mirrored, size[0] - 1 - places.row, places.row) if axis == -2 else places.row
-    column = np.where(mirrored, size[1] - 1 - places.column, places.column) if axis == -1 else places.column
-    return Places(places.picture, row, column, places.share)
+def _unturned(places: Places, views: Sequence[torch.Tensor], width: int) -> Places:
+    """Places of the `_views` of the pixels' numbers as those of the picture itself; `picture` still says which view it was."""
+    pixel = np.zeros(places.picture.shape, np.int64)
+    for number, view in enumerate(views):
+        here = places.picture == number
+        pixel[here] = view[0].numpy()[places.row[here], places.column[here]]
+    return Places(places.picture, pixel // width, pixel % width, places.share)
 
 
 def _symmetric_noise(noise: torch.Tensor, axis: int) -> torch.Tensor:
@@ -238,26 +289,6 @@ def _symmetric_noise(noise: torch.Tensor, axis: int) -> torch.Tensor:
     mirrored = torch.arange(length)
     mirrored = torch.minimum(mirrored, length - 1 - mirrored)
     return noise.index_select(axis, mirrored)
-
-
-def _decoded(path: str | os.PathLike[str]) -> np.ndarray:
-    """The pixels of a file by the rule of sources, (C, H, W) uint8."""
-    from smalti.source.decoding import decode, pixel_count
-
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise from_os_error(error, f"read {path}") from error
-    claimed = pixel_count(data)
-    if claimed > MOST:
-        raise InputError(
-            f"{path} has {claimed / 1e6:.1f} million pixels, and the work grows with their square; make it smaller, 512 x 512 say"
-        )
-    try:
-        return decode(data)
-    except Exception as error:  # whatever Pillow raises on a damaged file
-        raise InputError(f"{path} is not an image that can be read ({' '.join(str(error).split())[:100]})") from error
 
 
 def _size(size: Any) -> tuple[int, int]:
@@ -282,7 +313,7 @@ def _mask(keep: Picture, picture: tuple[int, int], target: tuple[int, int]) -> t
     if target != picture:
         raise InputError("keep and size contradict each other: pixels can stay only where the size does; leave one out")
     if isinstance(keep, (str, os.PathLike)):
-        values = torch.from_numpy(_decoded(keep)).amax(0) >= 128
+        values = torch.from_numpy(decoding.read_picture(keep, most=MOST)).amax(0) >= 128
     else:
         values = (keep.detach().cpu() if isinstance(keep, torch.Tensor) else torch.as_tensor(np.asarray(keep))) != 0
         values = values[0] if values.ndim == 3 and len(values) == 1 else values

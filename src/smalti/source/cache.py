@@ -32,6 +32,7 @@ import numpy as np
 
 from smalti.core.cache import cache_root
 from smalti.core.code import code_digest
+from smalti.core.files import save_npy
 from smalti.core.leftovers import hold, remove_left_over
 from smalti.source.identity import damaged_image, image_sums
 from smalti.source.memory import allocate, size_in_words
@@ -161,7 +162,8 @@ class Store:
         digests = {}
         for name, array in (("sums", image_sums(built.images)), ("labels", built.labels), ("files", built.files)):
             if array is not None:
-                np.save(self.folder / f"{name}.npy", array, allow_pickle=False)
+                with open(self.folder / f"{name}.npy", "wb") as binary:
+                    save_npy(binary, array)
                 digests[name] = _digest((self.folder / f"{name}.npy").read_bytes())
         meta = {**meta, "digests": digests}
         meta["digest"] = _digest(_canonical(meta))
@@ -260,14 +262,14 @@ def forget(entry: str | os.PathLike[str]) -> None:
 def _load(entry: Path) -> Built | None:
     """The entry, memory-mapped read-only; None where there is none. A damaged one is removed."""
     try:
-        meta = json.loads((entry / "meta.json").read_text(encoding="utf-8"))
+        meta = json.loads(_read(entry / "meta.json"))
         if meta.pop("digest") != _digest(_canonical(meta)) or meta["format"] != FORMAT:
             raise ValueError("meta.json was changed")
         shape, dtype = tuple(int(n) for n in meta["shape"]), np.dtype(meta["dtype"])
         path = entry / "images.npy"
         header = io.BytesIO()
         _write_header(header, shape, dtype)
-        with open(path, "rb") as file:
+        with open(_regular(path), "rb") as file:
             right = file.read(header.tell()) == header.getvalue()
         if not right or path.stat().st_size != header.tell() + math.prod(shape) * dtype.itemsize:
             raise ValueError("images.npy is not what meta.json says")
@@ -280,7 +282,9 @@ def _load(entry: Path) -> Built | None:
         skipped = tuple((str(file), str(reason)) for file, reason in meta["skipped"])
         names = None if names is None else tuple(map(str, names))
         remarks = tuple(map(str, meta["remarks"]))
-        return Built(images, arrays.get("labels"), names, skipped, sums, remarks, arrays.get("files"))
+        built = Built(images, arrays.get("labels"), names, skipped, sums, remarks, arrays.get("files"))
+        _check_fit(built)
+        return built
     except PermissionError:
         return None
     except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, RecursionError):
@@ -289,9 +293,30 @@ def _load(entry: Path) -> Built | None:
         return None
 
 
+def _check_fit(built: Built) -> None:
+    """Raise ValueError for what no reader makes, whatever its checksums say."""
+    count, labels, names = len(built.images), built.labels, built.class_names
+    for array, kind in ((built.sums, "u"), (labels, "i"), (built.files, "U")):
+        if array is not None and (array.shape != (count,) or array.dtype.kind != kind):
+            raise ValueError("its arrays do not fit together")
+    if labels is not None and count and not 0 <= labels.min() <= labels.max() < (len(names) if names else math.inf):
+        raise ValueError("its labels are no classes")
+
+
+def _regular(path: Path) -> Path:
+    """`path`, if it is a file: reading a pipe in its place would never end."""
+    if not path.is_file():
+        raise ValueError(f"{path.name} is not there")
+    return path
+
+
+def _read(path: Path) -> bytes:
+    return _regular(path).read_bytes()
+
+
 def _checked(path: Path, digest: str) -> np.ndarray:
     """A small array; ValueError unless its file has that digest."""
-    data = path.read_bytes()
+    data = _read(path)
     if _digest(data) != digest:
         raise ValueError(f"{path.name} was changed")
     return np.load(io.BytesIO(data), allow_pickle=False)

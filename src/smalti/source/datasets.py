@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 
 from smalti.core.errors import InputError
 from smalti.core.progress import progress
-from smalti.core.text import printable
+from smalti.core.text import printable, shortened
 from smalti.source.cache import memory_store
 from smalti.source.checks import check_dtype, check_finite, check_labels_array, check_resolution
 from smalti.source.conversion import fill, rows_of
@@ -51,11 +51,14 @@ def stored_of(dataset: Any, resolution: Any = None, name: str | None = None, sho
         ) from error
     if count < 1:
         raise InputError(f"{what} has no items")
+    if isinstance(dataset, Mapping):
+        listed = ", ".join(shortened(printable(repr(key)), 40) for key in list(dataset)[:8])
+        raise InputError(f"{what} is a table of data sets ({listed}); give one of them")
     labels: list[Any] = []
 
     def images() -> Iterator[Any]:
         for number in range(count):
-            image, label = _parts(dataset[number], number)
+            image, label = _parts(_item(dataset, number, what), number)
             labels.append(label)
             yield image
 
@@ -135,6 +138,14 @@ def _planes(image: Any, number: int) -> np.ndarray:
     if array.ndim != 3 or min(array.shape) < 1:
         raise InputError(f"item {number} has shape {array.shape}; an image is (C, H, W), (H, W, C) or (H, W)")
     return array.transpose(2, 0, 1) if array.shape[2] <= MOST_CHANNELS < array.shape[0] else array
+
+
+def _item(dataset: Any, number: int, what: str) -> Any:
+    try:
+        return dataset[number]
+    except (TypeError, KeyError, IndexError) as error:
+        reason = shortened(printable(" ".join(str(error).split())), 120)
+        raise InputError(f"{what} has no item {number} ({reason}); give a data set with items 0 to len - 1") from error
 
 
 def _parts(item: Any, number: int) -> tuple[Any, Any]:

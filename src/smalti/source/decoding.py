@@ -6,21 +6,31 @@ say of a file's samples (how many bits, which end is white) is read from its own
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
+import os
+import stat
 import struct
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from smalti.core.errors import InputError, from_os_error
+from smalti.core.text import printable, shortened
+from smalti.source.foreign import pointer
 from smalti.source.resizing import resize_uint8
+from smalti.source.tiff_tags import refusal, with_black_zero
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-__all__ = ["DECODING_RULE", "EXTENSIONS", "decode", "decoder_formats", "picture_pixels", "pixel_count"]
+__all__ = ["DECODING_RULE", "EXTENSIONS", "decode", "decoder_formats", "picture_pixels", "pixel_count", "read_picture"]
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+HEAD = 512  # bytes that say what a file is instead of an image
+MAX_FILE = 256 << 20  # bytes of an image file
 MAX_PIXELS = 64_000_000  # an image; a larger one is taken for a decompression bomb
 _TOO_LARGE = f"it has more than {MAX_PIXELS // 10**6} million pixels, so scale it down"
 
@@ -63,6 +73,59 @@ def pixel_count(data: bytes) -> int:
         return 0
 
 
+def read_picture(
+    path: str | os.PathLike[str], resolution: tuple[int, int] | None = None, most: int = MAX_PIXELS
+) -> np.ndarray:
+    """One image file by DECODING_RULE: the one way in which single pictures are read.
+
+    Args:
+        path: the file.
+        resolution: see `decode`.
+        most: pixels that it may have.
+
+    Returns:
+        (C, H, W) uint8, C = 1 (grey) or 3 (RGB).
+
+    Raises:
+        InputError: no regular file, no image that can be read, or one of more pixels.
+        SmaltiError: the file cannot be opened.
+    """
+    shown = printable(os.fspath(path))
+    try:
+        with open(path, "rb", opener=_unblocked) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise InputError(f"{shown} is not a regular file; give an image file")
+            if status.st_size > MAX_FILE:
+                raise InputError(
+                    f"{shown} has {status.st_size >> 20} MiB, more than the {MAX_FILE >> 20} of an image file"
+                )
+            data = file.read()
+    except OSError as error:
+        raise from_os_error(error, f"read {shown}") from error
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{shown} is not a path ({error}); check it") from error
+    claimed = pixel_count(data)
+    if claimed > most:
+        few = f"{claimed / 1e6:.1f} million pixels, more than {most / 1e6:.1f} million"
+        raise InputError(f"{shown} has {few}; make it smaller, 512 x 512 say")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on odd metadata
+            return decode(data, resolution)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever Pillow raises on a damaged file
+        reason = shortened(printable(" ".join(str(error).split())), 120)
+        raise InputError(f"{shown} is not an image that can be read ({reason})") from error
+
+
+def _unblocked(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe would be waited for
+
+
 def decode(data: bytes, resolution: tuple[int, int] | None = None) -> np.ndarray:
     """One image by DECODING_RULE.
 
@@ -90,29 +153,38 @@ def decode(data: bytes, resolution: tuple[int, int] | None = None) -> np.ndarray
     except Image.DecompressionBombError:  # Pillow's own limit is a higher one, but comes before ours
         raise ValueError(_TOO_LARGE) from None
     except UnidentifiedImageError:
-        raise ValueError("not a readable image" if data else "the file is empty") from None
+        if (turned := with_black_zero(data)) is not None:
+            with contextlib.suppress(UnidentifiedImageError):
+                return _decode(turned, resolution, white_is_zero=True)
+        raise ValueError(
+            refusal(data) or pointer(data[:HEAD]) or ("not a readable image" if data else "the file is empty")
+        ) from None
 
 
-def _decode(data: bytes, resolution: tuple[int, int] | None) -> np.ndarray:
+def _decode(data: bytes, resolution: tuple[int, int] | None, white_is_zero: bool = False) -> np.ndarray:
     from PIL import Image
 
     with Image.open(io.BytesIO(data), formats=decoder_formats()) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(_TOO_LARGE)
-        return picture_pixels(image, resolution, data)
+        return picture_pixels(image, resolution, data, white_is_zero)
 
 
-def picture_pixels(image: Picture, resolution: tuple[int, int] | None = None, data: bytes = b"") -> np.ndarray:
+def picture_pixels(
+    image: Picture, resolution: tuple[int, int] | None = None, data: bytes = b"", white_is_zero: bool = False
+) -> np.ndarray:
     """An open Pillow image by DECODING_RULE.
 
     Args:
         image: the image.
         resolution: see `decode`.
         data: the file that it was opened from, where there was one.
+        white_is_zero: whether its samples count from white, though it does not say so.
 
     Returns, raises: see `decode`.
     """
     samples = _Samples.of(image, data)
+    samples.white_is_zero |= white_is_zero
     image.load()
     upright = _upright(image)
     pixels: np.ndarray | None = None

@@ -1,31 +1,50 @@
 """Which images a tree of files has, in order, and their labels: from class folders, or from an EDM dataset.json.
 
 The rule, the same for a folder and a zip: folders that hold everything are looked through ("data/cats/1.png" is "cats/1.png");
-then, if every image is in a folder, the folders are the classes, in order of name. If those folders are parts of a data set
-(train, test), the folders within them are.
+then, if every image is in a folder, the folders are the classes, in order of name. Where their names say that they are something
+else, that is said: of parts of a data set (train, test; trainA, testA) the folders within them, or what the names say besides, are the
+classes; masks beside images (images, masks) are left out.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from smalti.core.errors import InputError, SmaltiError
-from smalti.core.text import printable, shortened
+from smalti.core.text import counted, printable, shortened
 from smalti.source.decoding import EXTENSIONS
-from smalti.source.names import choose_part, part_of
+from smalti.source.names import choose_part, is_image_folder, mask_folders, part_and_rest, part_of
 from smalti.source.trees import Tree
 
-__all__ = ["EDM_FILE", "Listing", "is_image", "is_wanted", "list_images", "other_files"]
+__all__ = ["EDM_FILE", "Listing", "NoImagesError", "is_image", "is_wanted", "list_images", "other_files"]
 
 EDM_FILE = "dataset.json"
 MAX_EDM = 64 << 20  # bytes; that of ImageNet's 1.3 million images has 40 million
 MAX_BESIDES = 1 << 20  # of what stands in it besides the labels
+
+
+class NoImagesError(InputError):
+    """A folder or an archive has no images.
+
+    Args:
+        what: the data set.
+        files: what it has instead.
+        instead: what to do, where that is known.
+    """
+
+    def __init__(self, what: str, files: Sequence[str] = (), instead: str = "") -> None:
+        named = ", ".join(shortened(printable(file)) for file in files[:3])
+        more = f" and {counted(len(files) - 3, 'more file')}" if len(files) > 3 else ""
+        has = f" (it has {named}{more})" if files else ""
+        super().__init__(f"there are no images in {what}{has}; {instead or 'accepted are ' + ' '.join(EXTENSIONS)}")
+        self.what, self.files = what, tuple(files)
 
 
 @dataclass(frozen=True)
@@ -73,59 +92,120 @@ def list_images(tree: Tree, what: str, split: str | None = None) -> Listing:
     """
     images = tuple(path for path in tree.files if is_image(path))
     if not images:
-        raise InputError(f"there are no images in {what}; accepted are {' '.join(EXTENSIONS)}")
-    top, parts = _top(images, tree.files)
+        raise NoImagesError(what, tree.files)
+    images, masks, remarks = _without_masks(images, what)
+    top = _top(images, tree.files)
     edm_file = top + EDM_FILE
     edm = _edm_labels(tree, edm_file, what) if edm_file in tree.files else _MISSING
+    if edm is not _MISSING:
+        images, masks, remarks = tuple(path for path in tree.files if is_image(path)), [], []
     unread = [path for path in tree.files if path.split("/")[-1] == EDM_FILE and (path != edm_file or edm is _MISSING)]
-    skipped = [(printable(path), "not an EDM data set's") for path in unread]
+    skipped = [*masks, *((printable(path), "not an EDM data set's") for path in unread)]
     if edm is not _MISSING:
         if split is not None:
             raise InputError(f"{what} is an EDM data set, which has no parts; leave the split out")
         labels, missing = (None, []) if edm is None else _labelled(images, edm, top, what)
         return Listing(images, labels, None, (*skipped, *missing))
-    below = [path[len(top) :].split("/") for path in images]
-    at = 0 if parts else 1 if all(len(names) > 2 and part_of(names[1]) for names in below) else None  # cat/train/1.png
-    if split is not None and at is None:
+    below = {path: path[len(top) :].split("/") for path in images}
+    parts, below = _parts(below)
+    if all(
+        len(names) > 1 and is_image_folder(names[0]) for names in below.values()
+    ):  # images/1.png, train/images/1.png
+        below = {path: names[1:] for path, names in below.items()}
+    if split is not None and not parts:
         raise InputError(f"{what} has no folders train, test or validation to choose from; leave the split out")
-    remarks: tuple[str, ...] = ()
-    if at is not None:
-        of = {path: part_of(names[at]) for path, names in zip(images, below, strict=True)}
-        counts = {part: list(of.values()).count(part) for part in dict.fromkeys(of.values()) if part is not None}
+    if parts:
+        counts = Counter(parts[path] for path in images)
         if split is not None:
             wanted = choose_part(counts, split, what)
-            images = tuple(path for path in images if of[path] == wanted)
+            images = tuple(path for path in images if parts[path] == wanted)
         elif len(counts) > 1:
             said = ", ".join(f"{part} ({count})" for part, count in counts.items())
             best = "train" if "train" in counts else next(iter(counts))
-            remarks = (
+            remarks.append(
                 f"{what} has the parts {said}, and all their images are taken; "
-                f"split={best!r} (--split {best}) takes one part",
+                f"split={best!r} (--split {best}) takes one part"
             )
-    below = [path[len(top) :].split("/") for path in images]
-    level = 1 if at == 0 else 0
-    if not all(len(names) > level + 1 for names in below):
-        return Listing(images, None, None, tuple(skipped), remarks)
-    classes = [names[level] for names in below]
+    if not all(len(below[path]) > 1 for path in images):
+        return Listing(images, None, None, tuple(skipped), tuple(remarks))
+    classes = [below[path][0] for path in images]
     numbers = {name: number for number, name in enumerate(sorted(set(classes)))}
+    if len(odd := [name for name in numbers if part_of(name) is not None]) > 1 and not parts:
+        listed = " and ".join(map(printable, odd[:3]))
+        remarks.append(
+            f"{what}: {listed} are taken for classes, as all its folders are; if they are parts of it, open one of them alone"
+        )
     labels = np.array([numbers[name] for name in classes], np.int64)
-    return Listing(images, labels, tuple(printable(name) for name in numbers), tuple(skipped), remarks)
+    return Listing(images, labels, tuple(printable(name) for name in numbers), tuple(skipped), tuple(remarks))
 
 
-def _top(images: tuple[str, ...], files: tuple[str, ...]) -> tuple[str, bool]:
-    """The folders that hold everything ("data/"), and whether the folders in them are parts of a data set."""
+def _parts(below: Mapping[str, list[str]]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The part of every image, by its path, where folders are parts (train/cat/1.png, trainA/1.png, cat/train/1.png; else none), and
+    its path without what says the part."""
+    first = {path: part_and_rest(names[0]) for path, names in below.items() if len(names) > 1}
+    parts = {path: found[0] for path, found in first.items() if found is not None}
+    exact = all(part_of(names[0]) is not None for names in below.values())
+    if len(parts) == len(below) and (exact or len(set(parts.values())) > 1):
+        said = {path: found[1] for path, found in first.items() if found is not None}
+        classes = len(set(said.values())) > 1 and all(said.values())  # trainA, trainB
+        within = {path: [*([said[path]] if classes else []), *names[1:]] for path, names in below.items()}
+        return parts, within
+    second = {path: part_of(names[1]) for path, names in below.items() if len(names) > 2}
+    parts = {path: part for path, part in second.items() if part is not None}
+    if len(parts) == len(below):
+        return parts, {path: [names[0], *names[2:]] for path, names in below.items()}
+    return {}, dict(below)
+
+
+def _without_masks(images: tuple[str, ...], what: str) -> tuple[tuple[str, ...], list[tuple[str, str]], list[str]]:
+    """The images without masks that lie in a folder beside theirs, what is said of those folders, and a remark on them."""
+    folders: dict[str, set[str]] = {}
+    for path in images:
+        names = path.split("/")
+        for depth, name in enumerate(names[:-1]):
+            folders.setdefault("/".join(names[:depth]), set()).add(name)
+    masks = {
+        f"{above}/{name}".lstrip("/"): f"{above}/{of}".lstrip("/")
+        for above, names in folders.items()
+        for name, of in mask_folders(names).items()
+    }
+    if not masks:
+        return images, [], []
+    kept, counts = [], Counter[str]()
+    for path in images:
+        above = [path[:at] for at, letter in enumerate(path) if letter == "/"]
+        mask = next((folder for folder in above if folder in masks), None)
+        if mask is None:
+            kept.append(path)
+        else:
+            counts[mask] += 1
+    skipped = [
+        (printable(f"{folder}/"), f"{counted(number, 'file')}, masks of those in {printable(masks[folder])}")
+        for folder, number in counts.items()
+    ]
+    first = next(iter(counts))
+    more = f" (and of {counted(len(counts) - 1, 'more folder')})" if len(counts) > 1 else ""
+    remark = (
+        f"{what}: the {counted(counts[first], 'file')} in {printable(first)}{more} are taken for masks of those in "
+        f"{printable(masks[first])}, and left out; open that folder itself if they are images"
+    )
+    return tuple(kept), skipped, [remark]
+
+
+def _top(images: tuple[str, ...], files: tuple[str, ...]) -> str:
+    """The folders that hold everything ("data/"), but for those that are parts of a data set."""
     top = ""
     there = set(files)
     while True:
         names = [path[len(top) :].split("/") for path in images]
         if top + EDM_FILE in there or not all(len(parts) > 1 for parts in names):
-            return top, False
+            return top
         first = {parts[0] for parts in names}
         if all(part_of(name) is not None for name in first) and (len(first) > 1 or all(len(p) > 2 for p in names)):
-            return top, True
+            return top
         deeper = f"{top}{names[0][0]}/"
         if len(first) > 1 or not (all(len(parts) > 2 for parts in names) or deeper + EDM_FILE in there):
-            return top, False
+            return top
         top = deeper
 
 

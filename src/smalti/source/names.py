@@ -1,15 +1,27 @@
-"""What the names that people give say: which part of a data set, which of several arrays are the images and their labels."""
+"""What the names that people give say: which part of a data set, which of several arrays are the images and their labels, which folders
+hold masks."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from smalti.core.errors import InputError, did_you_mean
 from smalti.core.text import printable, shortened
 
-__all__ = ["IMAGE_NAMES", "LABEL_NAMES", "SURE_LABELS", "Choice", "choose_arrays", "choose_part", "part_of"]
+__all__ = [
+    "IMAGE_NAMES",
+    "LABEL_NAMES",
+    "SURE_LABELS",
+    "Choice",
+    "choose_arrays",
+    "choose_part",
+    "is_image_folder",
+    "mask_folders",
+    "part_and_rest",
+    "part_of",
+]
 
 _SAME = {"training": "train", "val": "validation", "valid": "validation", "dev": "validation", "testing": "test"}
 _SAME |= {"t10k": "test", "unlabelled": "unlabeled"}
@@ -21,6 +33,63 @@ def part_of(name: str) -> str | None:
     name = name.lower()
     name = _SAME.get(name, name)
     return name if name in PARTS else None
+
+
+def part_and_rest(name: str) -> tuple[str, str] | None:
+    """The part that is within a name and what else it says: "trainA" is ("train", "A"), "val2017" ("validation", "2017").
+
+    None where there is no part in it, or several.
+    """
+    if (whole := part_of(name)) is not None:
+        return whole, ""
+    words = _words(name)
+    found = [number for number, word in enumerate(words) if part_of(word) is not None]
+    if len(found) != 1:
+        return None
+    part = part_of(words[found[0]])
+    assert part is not None
+    return part, "_".join(word for number, word in enumerate(words) if number != found[0])
+
+
+_IMAGE_WORDS = {"image", "images", "img", "imgs", "photo", "photos", "rgb", "jpegimages", "leftimg8bit"}
+_MASK_WORDS = {"mask", "masks", "label", "labels", "annotation", "annotations", "seg", "segmentation", "segmentations"}
+_MASK_WORDS |= {"gt", "groundtruth", "depth", "depths", "trimap", "trimaps", "segmentationclass", "segmentationobject"}
+_MASK_WORDS |= {"gtfine", "gtcoarse"}
+
+
+def is_image_folder(name: str) -> bool:
+    """Whether a folder's name says that images are in it, and nothing else: "images", "img"."""
+    return _without(name, _IMAGE_WORDS) == ()
+
+
+def mask_folders(names: Iterable[str]) -> dict[str, str]:
+    """Which of the folders beside one another hold masks of which: {"masks": "images", "train_masks": "train"}."""
+    masks: dict[str, tuple[str, ...]] = {}
+    others: dict[tuple[str, ...], str] = {}
+    for name in sorted(names):
+        of = _without(name, _MASK_WORDS)
+        if of is not None:
+            masks[name] = of
+        elif (key := _without(name, _IMAGE_WORDS)) is not None or (key := tuple(map(_folded, _words(name)))):
+            others[key] = name
+    return {name: others[of] for name, of in masks.items() if of in others}
+
+
+def _without(name: str, words: set[str]) -> tuple[str, ...] | None:
+    """The words of a name that are not among `words`, folded; None where none is."""
+    if _folded(name) in words:
+        return ()
+    said = [_folded(word) for word in _words(name)]
+    return tuple(word for word in said if word not in words) if set(said) & words else None
+
+
+def _words(name: str) -> list[str]:
+    """ "trainA" and "train_A" as ["train", "A"]."""
+    return re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+", name)
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
 
 
 def choose_part(parts: Collection[str], split: str | None, what: str) -> str:

@@ -14,6 +14,7 @@ from smalti.core.text import printable, shortened
 from smalti.source.checks import check_resolution
 from smalti.source.conventions import check_layout_name
 from smalti.source.decoding import EXTENSIONS
+from smalti.source.foreign import foreign, pointer
 from smalti.source.format import HEAD_BYTES, Format, Request, Stored
 from smalti.source.formats.cifar import CIFAR
 from smalti.source.formats.cifar_binary import CIFAR_BINARY
@@ -26,25 +27,14 @@ from smalti.source.formats.parquet import PARQUET
 from smalti.source.formats.stl10 import STL10
 from smalti.source.formats.tar import TAR
 from smalti.source.formats.torch_tensors import TORCH
+from smalti.source.listing import NoImagesError
 
 __all__ = ["FORMATS", "open_stored"]
 
 # the first that matches reads; tars of published sets come before tars of images, folders with a name before folders of images
 FORMATS: tuple[Format, ...] = (*(MATLAB, STL10, PARQUET, IDX, CIFAR_BINARY, CIFAR, TORCH, NPZ, NPY, TAR, ZIP, FOLDER),)
 NAMES = (DIGITS,)
-# files that people have and that no reader takes, by their first bytes
-_UNPACK = "; unpack it and give the folder of images"
-_UNREAD = {
-    b"Rar!": f"a RAR archive{_UNPACK}",
-    b"7z\xbc\xaf": f"a 7z archive{_UNPACK}",
-    b"\x28\xb5\x2f\xfd": f"packed with zstd{_UNPACK}",
-    b"\x1f\x8b": "packed with gzip; unpack it, or name it .tar.gz if it is a tar",
-    b"\xfd7zXZ": "packed with xz; unpack it, or name it .tar.xz if it is a tar",
-    b"BZh": "packed with bzip2; unpack it, or name it .tar.bz2 if it is a tar",
-    b"\x89HDF\r\n\x1a\n": "an HDF5 file; read it with h5py and save its images as .npz under the name images",
-    b"SQLite format 3": "an SQLite database; save its images as files, a folder a class",
-    b"%PDF": "a PDF; save its images as files",
-}
+MOST_LOOKED_AT = 100  # entries of a folder without images
 
 
 def accepted() -> str:
@@ -92,17 +82,13 @@ def open_stored(
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{_shown(path)} is no path ({error}); check it") from error
-    found = [next((f for f in FORMATS if f.matches(path, head)), None) for path, head in zip(paths, heads, strict=True)]
+    for path, head in zip(paths, heads, strict=True):
+        if head is not None and (instead := pointer(head)) is not None:
+            raise InputError(f"{_shown(path)} is {instead}")
+    found = [_reader(path, head) for path, head in zip(paths, heads, strict=True)]
     for path, head, reader in zip(paths, heads, found, strict=True):
         if reader is None:
-            single = path.name.lower().endswith(EXTENSIONS)
-            known = next(
-                (words for magic, words in _UNREAD.items() if head is not None and head.startswith(magic)), None
-            )
-            if known is not None:
-                raise InputError(f"{_shown(path)} is {known}")
-            one = "is a single image; give the folder it is in. Accepted:" if single else "is not a data set:"
-            raise InputError(f"{_shown(path)} {one} {accepted()}")
+            raise InputError(_unread(path, head))
     reader = found[0]
     assert reader is not None
     if len(paths) > 1 and (len(set(found)) > 1 or not reader.shards):
@@ -110,7 +96,49 @@ def open_stored(
         joined = ", ".join(other.name for other in FORMATS if other.shards)
         raise InputError(f"several files are one data set only where all are {joined}; these are {kinds}")
     _refuse_options(str(paths[0]), layout=None if reader.layouts else layout, split=None if reader.splits else split)
-    return reader.open(Request(tuple(paths), size, layout, split, bool(skip_bad), progress))
+    try:
+        return reader.open(Request(tuple(paths), size, layout, split, bool(skip_bad), progress))
+    except NoImagesError as error:
+        raise _instead(error, paths[0]) from None
+
+
+def _reader(path: Path, head: bytes | None) -> Format | None:
+    reader = next((reader for reader in FORMATS if reader.matches(path, head)), None)
+    return None if reader is FOLDER and foreign(path, None) is not None else reader
+
+
+def _unread(path: Path, head: bytes | None) -> str:
+    """Why a file, or a folder, is not read, and what to give instead."""
+    what = _shown(path)
+    if head is not None and path.name.lower().endswith(EXTENSIONS):
+        return f"{what} is a single image; give the folder it is in. Accepted: {accepted()}"
+    whole = path.absolute().parent
+    reader = (
+        next((f for f in FORMATS if f is not FOLDER and f.matches(whole, None)), None) if head is not None else None
+    )
+    if reader is not None:
+        return f"{what} is one file of a data set; give its folder, {_shown(whole)}"
+    known = foreign(path, head)
+    return f"{what} is {known}" if known is not None else f"{what} is not a data set: {accepted()}"
+
+
+def _instead(error: NoImagesError, folder: Path) -> InputError:
+    """What a folder without images holds that can be opened, or why it cannot."""
+    try:
+        inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))[:MOST_LOOKED_AT]
+        heads = {path: _head(path) if path.is_file() else None for path in inside if path.is_file() or path.is_dir()}
+        others = [f for f in FORMATS if f is not FOLDER]
+        sets = [path for path, head in heads.items() if any(f.matches(path, head) for f in others)]
+        known = [(path, said) for path, head in heads.items() if (said := foreign(path, head)) is not None]
+    except OSError:
+        return error
+    if sets:
+        listed = " or ".join(_shown(path) for path in sets[:3])
+        return NoImagesError(error.what, instead=f"did you mean {listed}?")
+    if known:
+        path, said = known[0]
+        return NoImagesError(error.what, instead=f"{printable(path.name)} in it is {said}")
+    return error
 
 
 def _path(given: Any) -> Path:

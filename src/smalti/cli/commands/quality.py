@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -110,6 +111,7 @@ def _samples(text: str, images: Images) -> torch.Tensor:
     from smalti.cli.options import parse_resolution
     from smalti.core.files import load_npz
     from smalti.source import Source
+    from smalti.source.conventions import scale_doubt
 
     path = Path(text).expanduser()
     kept = path / "samples.npz" if path.is_dir() and (path / "samples.npz").is_file() else path
@@ -117,5 +119,8 @@ def _samples(text: str, images: Images) -> torch.Tensor:
         check_regular("SAMPLES", kept)
         arrays = load_npz(kept)
         if arrays is not None and "images" in arrays and arrays["images"].dtype.kind == "f":  # as we write them
+            doubt = scale_doubt(arrays["images"]) if arrays["images"].size else None
+            if doubt is not None:
+                warnings.warn(f"{kept}: {doubt}; samples are clipped to [-1, 1]", stacklevel=2)
             return torch.from_numpy(arrays["images"]).float()
     return Source.open(kept, resolution=parse_resolution(images.resolution), skip_bad=images.skip_bad).working()

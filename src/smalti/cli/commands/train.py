@@ -177,6 +177,10 @@ def train(
     loss.png, samples-STEP.png and run.json into the --out folder, whose path is the last line on stdout.
     """
     number, parts = parse_part(part)
+    if not conditional:
+        run.invocation.refuse(("label_dropout",), "without --conditional")
+    if not held_out:
+        run.invocation.refuse(("validate_every",), "without --held-out")
     from dataclasses import asdict
 
     import torch
@@ -211,6 +215,7 @@ def train(
     with run.folder((WEIGHTS, FILE, LOG, CURVE, *grids), others=("samples-*.png", PREVIOUS)) as folder:
         source = images.open()
         _check_fits(recipe, source, begun)
+        pictured = _title(recipe, begun, source)
         contents = (
             images.content(source)
             | {
@@ -239,7 +244,7 @@ def train(
                 checkpoint_every=checkpoint_every,
                 minutes=minutes,
                 snapshot_every=sample_every,
-                on_snapshot=lambda step, network: _picture(folder.path, step, network, seed),
+                on_snapshot=lambda step, network: _picture(folder.path, step, network, seed, pictured),
                 on_checkpoint=folder.record_done,
                 stored_as=getattr(torch, store),
                 progress=True,
@@ -249,9 +254,9 @@ def train(
                 f"interrupted: the state is kept in {folder.path}; to go on, {folder.again()}"
             ) from None
         with style():
-            save_figure(loss_curve(training.history, folder.path.resolve().name), folder.path / CURVE)
+            save_figure(loss_curve(training.history, pictured), folder.path / CURVE)
         if training.complete:
-            _picture(folder.path, training.steps, training.network, seed)
+            _picture(folder.path, training.steps, training.network, seed, pictured)
         else:
             done = f"{training.steps} of {steps} steps are done"
             say(f"stopped after {minutes:g} minutes: {done}; to go on, {folder.again()}")
@@ -297,14 +302,20 @@ def _check_fits(recipe: Recipe, source: Source, begun: Network | None) -> None:
         ) from error
 
 
-def _picture(folder: Path, step: int, network: Network, seed: int) -> None:
+def _title(recipe: Recipe, begun: Network | None, source: Source) -> str:
+    """What is trained, for pictures: by what determines the run, so that the same run in another folder draws the same."""
+    what = f"{recipe.arch} {recipe.preset}" if begun is None else (begun.config or {}).get("architecture", recipe.arch)
+    return f"{what} on {printable(source.name)}"
+
+
+def _picture(folder: Path, step: int, network: Network, seed: int, title: str) -> None:
     from smalti.report.pictures import grid, save_png
     from smalti.sampling import initial_noise, sample
 
     labels: Any = [j % network.num_classes for j in range(PICTURED)] if network.num_classes else None
     init = initial_noise(seed, range(PICTURED), network.shape).to(network.device)
     pictures = sample(network, PICTURED, init=init, labels=labels, keep_states=False, progress=True).images
-    save_png(grid(pictures, title=f"{printable(network.name)}, step {step}, seed {seed}"), folder / _grid_name(step))
+    save_png(grid(pictures, title=f"{title}, step {step}, seed {seed}"), folder / _grid_name(step))
 
 
 def _grid_name(step: int) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from smalti.source.cache import Built, Store
 from smalti.source.decoding import DECODING_RULE
 from smalti.source.format import Format, Request, Stored, cached
-from smalti.source.listing import is_wanted, list_images, other_files
+from smalti.source.listing import NoImagesError, is_wanted, list_images, other_files
 from smalti.source.parallel_decoding import gather
 from smalti.source.trees import Tree, folder_tree, open_zip, zip_errors, zip_identity, zip_tree
 
@@ -37,7 +37,10 @@ def open_image_zip(request: Request) -> Stored:
     def build(store: Store) -> Built:
         with open_zip(request.path) as archive, zip_errors(request.path):
             tree = zip_tree(archive, request.path, is_wanted)
-            built = _build(tree, request, store)
+            try:
+                built = _build(tree, request, store)
+            except NoImagesError as error:
+                raise NoImagesError(error.what, error.files, "unpack it and give what is in it") from None
             return replace(built, skipped=(*other_files(tree), *built.skipped))
 
     return _cached(request, "zip", request.name(request.path.suffix), zip_identity(request.path), build)

@@ -1,6 +1,7 @@
 """Tables of images as the Hugging Face hub has them: parquet files, folders of them, and what `save_to_disk` writes (arrow).
 
-A column of images holds {"bytes", "path"}, or plain bytes of image files; a column of whole numbers beside it is the class. pyarrow
+A column of images holds {"bytes", "path"}, or plain bytes of image files; a column of whole numbers beside it is the class, or of names of
+classes under a usual name. pyarrow
 reads them; nothing in a table is executed.
 """
 
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from smalti.core.errors import EnvironmentFailure, InputError, from_os_error
-from smalti.core.text import printable
+from smalti.core.text import printable, shortened
 from smalti.source.cache import Built, Store
 from smalti.source.checks import check_labels_array
 from smalti.source.decoding import DECODING_RULE
@@ -129,6 +130,11 @@ def _build(files: list[Path], request: Request, store: Store) -> Built:
         return Built(gathered.images, None, None, skipped)
     if any(label is None for label in labels):
         raise InputError(f"{request.what}: {columns.labels} has rows without a class")
+    if isinstance(labels[0], str):
+        known = sorted(set(labels))
+        places = {name: place for place, name in enumerate(known)}
+        numbers = np.array([places[name] for name in labels], np.int64)[gathered.kept]
+        return Built(gathered.images, numbers, tuple(shortened(printable(name)) for name in known), skipped)
     chosen = check_labels_array(np.array(labels, np.int64), count)[gathered.kept]
     class_names = columns.names if columns.names is not None and int(chosen.max()) < len(columns.names) else None
     return Built(gathered.images, chosen, class_names, skipped)
@@ -226,6 +232,14 @@ def _columns(schema: Any, what: str) -> _Columns:
     said = [name for name in whole if kind(name) == "ClassLabel"]
     likely = said if len(said) == 1 else [name for name in said or whole if name.lower() in LABEL_NAMES]
     label = likely[0] if len(likely) == 1 else next((name for name in likely if name == "label"), None)
+    if label is None and not likely:  # names of classes
+        texts = [
+            field.name
+            for field in schema
+            if (arrow.types.is_string(field.type) or arrow.types.is_large_string(field.type))
+            and field.name.lower() in LABEL_NAMES
+        ]
+        label = texts[0] if len(texts) == 1 else None
     names = (
         features.get(label, {}).get("names") if label is not None and isinstance(features.get(label), dict) else None
     )

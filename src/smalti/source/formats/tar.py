@@ -7,9 +7,10 @@ Members of one name up to the first dot of the file name are a sample: `0001.jpg
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from smalti.source.cache import Built, Store
 from smalti.source.decoding import DECODING_RULE
 from smalti.source.format import Format, Request, Stored, cached
 from smalti.source.identity import files_identity
-from smalti.source.listing import EDM_FILE, is_image, list_images
+from smalti.source.listing import EDM_FILE, NoImagesError, is_image, list_images
+from smalti.source.names import choose_part, part_of
 from smalti.source.parallel_decoding import Read, gather
 from smalti.source.tars import TAR_ENDINGS, is_tar_name, open_tar
 from smalti.source.trees import Tree, is_hidden
@@ -51,9 +53,12 @@ def open_image_tar(request: Request) -> Stored:
         InputError: as for a zip; a class that is no number from 0.
     """
 
+    folder = request.path
+    request = _shards(request)
+
     def build(store: Store) -> Built:
         members = _members(request.paths)
-        labels, names, listed, remarks = _labels(members, request)
+        labels, names, listed, left_out, remarks = _labels(members, request)
         files = [name for _, name in members.images]
         wanted = range(len(files)) if listed is None else listed
         gathered = gather(
@@ -66,12 +71,13 @@ def open_image_tar(request: Request) -> Stored:
             threads=False,
         )
         kept = None if labels is None else np.ascontiguousarray(labels[gathered.kept])
-        skipped = (*members.skipped, *gathered.skipped)
+        skipped = (*members.skipped, *left_out, *gathered.skipped)
         return Built(gathered.images, kept, names, skipped, remarks=remarks, files=gathered.files)
 
     named = {str(number): path for number, path in enumerate(request.paths)}
     options = {"skip_bad": request.skip_bad, "split": request.split, "reader": "tar"}
-    return cached(request, "tar", request.name(*TAR_ENDINGS), DECODING_RULE, files_identity(named), options, build)
+    name = request.name(*TAR_ENDINGS) if folder == request.path else printable(folder.resolve().name or str(folder))
+    return cached(request, "tar", name, DECODING_RULE, files_identity(named), options, build)
 
 
 def _each(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
@@ -117,7 +123,7 @@ def _members(paths: tuple[Path, ...]) -> _Members:
             else:
                 skipped.append((printable(name), "not an image file"))
     if not images:
-        raise InputError(f"there are no images in {paths[0]}; it holds {len(skipped)} other files")
+        raise NoImagesError(str(paths[0]), [name for name, _ in skipped], "give shards of image files")
     return _Members(tuple(images), texts, edm, tuple(skipped))
 
 
@@ -130,8 +136,8 @@ def _key(name: str) -> tuple[str, str]:
 
 def _labels(
     members: _Members, request: Request
-) -> tuple[np.ndarray | None, tuple[str, ...] | None, list[int] | None, tuple[str, ...]]:
-    """Labels of the images, class names, which images are wanted (None for all), and remarks."""
+) -> tuple[np.ndarray | None, tuple[str, ...] | None, list[int] | None, tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Labels of the images, class names, which images are wanted (None for all), what else is left out, and remarks."""
     what = request.what
     keys = [(shard, _key(name)[0]) for shard, name in members.images]
     found = [_label(members.texts.get(key)) for key in keys]
@@ -143,19 +149,32 @@ def _labels(
             raise InputError(
                 f"{what}: {printable(bad)} has no class beside it, though others have; add it or remove the image"
             )
-        return np.array(found, np.int64), None, None, ()
+        return np.array(found, np.int64), None, None, (), _several(keys, members, what)
     edm = members.edm
     files = tuple(name for _, name in members.images)
     if len(set(files)) < len(files):  # of several shards
         if edm is not None or any("/" in name for name in files):
             raise InputError(f"{what}: two shards have members of one name; open them one at a time, or rename them")
-        return None, None, None, ()
+        return None, None, None, (), ()
     tops = (EDM_FILE,) if edm is not None else ()
     tree = Tree((*files, *tops), lambda name: edm or b"", lambda name: len(edm or b""))
     listing = list_images(tree, what, request.split)
     places = {name: number for number, name in enumerate(files)}
     wanted = [places[name] for name in listing.files]
-    return listing.labels, listing.class_names, wanted, listing.remarks
+    return listing.labels, listing.class_names, wanted, listing.skipped, listing.remarks
+
+
+def _several(keys: list[tuple[int, str]], members: _Members, what: str) -> tuple[str, ...]:
+    """A remark on samples that have more than one image."""
+    first: dict[tuple[int, str], str] = {}
+    for key, (_, name) in zip(keys, members.images, strict=True):
+        if key in first:
+            both = f"{printable(first[key])} and {printable(name)}"
+            return (
+                f"{what}: samples have several images ({both}), and all are taken; keep one of each for a data set of them alone",
+            )
+        first[key] = name
+    return ()
 
 
 def _label(text: tuple[str, bytes] | None) -> int | None:
@@ -200,8 +219,36 @@ def _reader(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Read:
     return read
 
 
+def _shards_in(folder: Path) -> dict[str | None, list[Path]]:
+    """The tars of a folder that has nothing else of a data set, in order, by the part that their names say."""
+    try:
+        inside = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    except OSError:
+        return {}
+    tars = [path for path in inside if path.is_file() and is_tar_name(path)]
+    if not tars or any(path.is_dir() or is_image(path.name) for path in inside):
+        return {}
+    parts: dict[str | None, list[Path]] = {}
+    for path in tars:
+        words = re.split(r"[-_. ]+", path.name)
+        parts.setdefault(next((part for word in words if (part := part_of(word)) is not None), None), []).append(path)
+    return parts
+
+
+def _shards(request: Request) -> Request:
+    """What is asked for, of files."""
+    if not request.path.is_dir():
+        return request
+    parts = _shards_in(request.path)
+    named = [part for part in parts if part is not None]
+    if not named:
+        return replace(request, paths=tuple(parts[None]))
+    part = choose_part(named, request.split, str(request.path))
+    return replace(request, paths=tuple(parts[part]), split=None)
+
+
 def _matches(path: Path, head: bytes | None) -> bool:
-    return head is not None and is_tar_name(path)
+    return bool(_shards_in(path)) if head is None else is_tar_name(path)
 
 
 TAR = Format("tar", "tars of images, webdataset's too", _matches, open_image_tar, splits=True, shards=True)

@@ -77,6 +77,8 @@ def _records(tree: Any, what: str) -> dict[str, TensorRecord]:
     if isinstance(tree, TensorRecord):
         return {"images": tree}
     if isinstance(tree, (tuple, list)):
+        if len(tree) > 2 and all(isinstance(item, TensorRecord) and len(item.size) == 3 for item in tree):
+            raise InputError(f"{what} holds a list of {len(tree)} images; save them as one tensor, torch.stack(images)")
         tree = dict(zip(("images", "labels", *(f"item {k}" for k in range(2, len(tree)))), tree, strict=False))
     if not isinstance(tree, dict):
         raise InputError(f"{what} holds no tensor of images; save one, or (images, labels)")
