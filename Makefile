@@ -31,7 +31,7 @@ demo: install
 	@$(BIN)/smalti demo --out demo-out
 
 test: install
-	@$(BIN)/python -m pytest -q -n auto
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 test-all: install
 	@$(BIN)/python -m pytest -q -m "slow or not slow"

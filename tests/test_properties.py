@@ -104,7 +104,7 @@ COLLECTIONS = {
         s, smalti.Centred(3), smalti.Centred(1), smalti.SameBorderDistance()
     ),
     "crops at every place": lambda s: smalti.PosteriorMeanCollection(s, smalti.Crops(3), match=smalti.EveryPlace()),
-    "crops, larger replies": lambda s: smalti.PosteriorMeanCollection(s, smalti.Centred(1), smalti.Centred(5)),
+    "crops, larger responses": lambda s: smalti.PosteriorMeanCollection(s, smalti.Centred(1), smalti.Centred(5)),
     "oblong crops": lambda s: smalti.PosteriorMeanCollection(s, smalti.Crops((2, 3))),
 }
 

@@ -19,7 +19,9 @@ from .analysis.transforms import TransformResult as TransformResult
 from .analysis.transforms import transforms as transforms
 from .analysis.z_sets import ZSet as ZSet
 from .audit import ImagesAudit as ImagesAudit
+from .audit import NetworkAudit as NetworkAudit
 from .audit import audit_images as audit_images
+from .audit import audit_network as audit_network
 from .checks import CheckFailure as CheckFailure
 from .checks import CheckResult as CheckResult
 from .checks import check_denoiser as check_denoiser

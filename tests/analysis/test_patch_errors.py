@@ -9,7 +9,7 @@ from smalti.analysis.patch_errors import is_composite, patch_errors, sample_patc
 
 
 def by_definition(images, queries, responses, z, sigma, y):
-    """(B, K): for each patch the error of its posterior mean, weighted by what it replies with."""
+    """(B, K): for each patch the error of its posterior mean, weighted by its response."""
     squares = (z.double()[:, None] - images).square().sum(2)
     weights = torch.softmax(-torch.einsum("bihw,kchw->bki", squares, queries) / (2 * sigma**2), -1)
     means = torch.einsum("bki,ichw->bkchw", weights, images)

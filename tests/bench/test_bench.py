@@ -14,9 +14,11 @@ from smalti.bench import Measurement, Results, check_only, markdown, scaling
 from smalti.bench.floor import admitted, multiply_add_rate, operations, read_rate
 from smalti.bench.results import best
 from smalti.bench.rows import processes
+from smalti.bench.rows.pictures import by_products, mosaic
 from smalti.bench.runner import KINDS
 from smalti.bench.setup import Setup, synthetic
 from smalti.denoisers import EquivariantLocalScore
+from smalti.engine.picture import reference_composite
 
 
 def test_floors_are_measured():
@@ -142,3 +144,18 @@ def test_a_failing_measurement_is_one_line():
     with pytest.raises(smalti.EnvironmentFailure, match="boom") as error:
         processes._run("raise SystemExit('boom')")
     assert "\n" not in str(error.value)
+
+
+def test_rows_of_generation(few_directions):
+    rows = smalti.bench.run(synthetic(20), None, quick=True, only=["generate"]).rows
+    assert rows[0].what.startswith("one picture of 40 x 40, p=5")
+    assert rows[0].at_least == 20
+    assert rows[0].ratio > 0
+    assert [row.at_most for row in rows if row.at_most] == [60, 60]
+
+
+def test_matrix_products_are_the_reference():
+    picture = mosaic(synthetic(4), 20)
+    z = picture[:, :9] + 0.5 * torch.randn(3, 9, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = reference_composite([picture], z[None], 0.5, torch.ones(5, dtype=torch.float64))[0]
+    torch.testing.assert_close(by_products(picture, z, 0.5, 5).double(), expected, atol=1e-4, rtol=0)

@@ -86,10 +86,35 @@ def test_a_run_that_was_stopped_goes_on(folders, monkeypatch):
         assert first.replace(str(folders / "whole"), str(folders / "out")) == second
 
 
+def test_a_network_is_audited_with_the_images_that_its_file_holds_out(tmp_path, capsys):
+    arguments = ["--data", "digits", "--network", "ddpmpp-digits", "-n", "2", "--steps", "1", "--pairs", "20"]
+    arguments += ["--sigmas", "0.5"]
+    arguments += ["--compared", "2", "--denoiser", "gaussian", "--reference", "20", "--rate", "0.05", "--shift", "0"]
+    out = tmp_path / "out"
+    assert main(["audit", *arguments, "--out", str(out)]) == 0
+    assert "Its samples: " in capsys.readouterr().out
+    record = json.loads((out / "audit.json").read_text("utf-8"))
+    assert record["membership"]["pairs"] == 20
+    assert record["recorded_in_the_network"] is True
+    assert {row["denoiser"] for row in record["locality"]} == {"optimal", "gaussian"}
+    assert len(record["samples"]["images"]) == 2
+    for name in ("membership.csv", "locality.csv", "samples.csv", "samples.npz"):
+        assert (out / name).stat().st_size
+    page = (out / "audit.html").read_text("utf-8")
+    assert "Does this network know its training images?" in page
+    assert "which the file of the network records as held out" in page
+    assert main(["audit", *arguments, "--out", str(out), "--resume"]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "nothing to audit"),
+        ([], "one of them"),
+        (["--images", "asked", "--network", "ddpmpp-digits"], "one of them"),
+        (["--images", "asked", "--steps", "3"], "--steps is for --network"),
+        (["--network", "ddpmpp-digits", "-n", "0", "--steps", "3"], "-n is 0"),
+        (["--network", "ddpmpp-digits", "--labels", "3"], "has no classes"),
+        (["--network", "nothing"], "nothing"),
         (["--images", "asked", "--fail-on-copies"], "needs --held-out"),
         (["--images", "asked", "--held-out", "held.npy", "--fail-on-copies", "--rate", "0.001"], "at least 999"),
         (["--images", "asked", "--trust"], "for --features"),

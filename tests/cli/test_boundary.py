@@ -96,6 +96,15 @@ def test_ctrl_c_while_the_process_ends_is_ignored(monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
+@pytest.mark.usefixtures("heeded")
+def test_ctrl_c_while_the_commands_are_imported(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.import_module", raising_at_call(KeyboardInterrupt()))
+    for arguments in (["--version"], None):
+        assert main(arguments) == 130
+        assert capsys.readouterr().err == "smalti: interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
 def test_a_second_ctrl_c_while_the_first_is_answered(monkeypatch):
     monkeypatch.setattr(boundary, "say", raising_at_call(KeyboardInterrupt()))
     assert boundary.run(raising(KeyboardInterrupt())) == 130

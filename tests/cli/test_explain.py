@@ -51,6 +51,23 @@ def test_a_picture_from_anywhere_is_brought_to_the_training_images(tmp_path, mod
         assert (np.diff(arrays["sigmas"]) < 0).all()
 
 
+def test_a_picture_is_looked_for_in_the_training_images(tmp_path):
+    """A training image moved down by one, mirrored and saved as a file: found, with its place."""
+    digit = smalti.Source.open("digits", limit=60).images[17, 0]
+    moved = np.concatenate([digit[:1], digit[:-1]])[:, ::-1]
+    Image.fromarray(moved).save(tmp_path / "a.png")
+    assert run("--image", tmp_path / "a.png", "--draws", 2, "--patch", 5, "--out", tmp_path / "out") == 0
+    with np.load(tmp_path / "out" / "explain.npz") as arrays:
+        near = arrays["copy_likeness"] > 1 - 1e-9
+        assert near[2:, :].all()
+        assert set(arrays["copy_images"][near]) == {17}
+        assert arrays["copy_mirrored"][near].all()
+        assert (arrays["copy_rows"] - arrays["copy_tops"])[near].tolist() == [-1] * near.sum()
+    page = (tmp_path / "out" / "explain.html").read_text("utf-8")
+    assert "Is part of it a copy?" in page
+    assert "smalti audit learns it from held-out images" in page
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -61,6 +78,7 @@ def test_a_picture_from_anywhere_is_brought_to_the_training_images(tmp_path, mod
         (["--region", "6,6,4,4"], "does not lie in 8 x 8"),
         (["--denoiser", "gaussian"], "not made of shares"),
         (["--draws", 1], "--draws"),
+        (["--patch", 3], "--patch has no effect without --image"),
         (["--image", "nothing.png"], "nothing.png"),
         (["--image", "z.npy"], "z.npy is not an image that can be read (not a readable image)"),
         (["--draws", 4], "--draws has no effect without --image"),

@@ -50,6 +50,13 @@ def test_from_data(capsys, tmp_path):
     pixels = np.asarray(Image.open(out / "sample-0001.png"))
     assert (pixels == np.rint((kept["images"][1, 0] + 1) * 127.5)).all()
     assert (out / "sheet.png").is_file()
+    places = np.load(out / "sources.npz")
+    assert places["image"].shape == places["flip"].shape == places["share"].shape == (5, 8, 8)
+    sure = places["share"] > 0.99
+    assert sure.mean() > 0.05
+    copied = source.working(places["image"].ravel()).numpy().reshape(5, 8, 8, 64)  # pixel j of the image of each pixel
+    own = np.take_along_axis(copied, np.arange(64).reshape(1, 8, 8, 1), 3)[..., 0]
+    assert abs(own - kept["images"][:, 0])[sure].max() < 0.05
     numbers, distances = smalti.quality.nearest_distances(source, torch.from_numpy(kept["images"]))
     assert (kept["neighbour_indices"] == numbers.numpy()).all()
     np.testing.assert_allclose(kept["neighbour_distances"], distances.numpy(), atol=1e-6)
@@ -94,6 +101,12 @@ def test_from_a_picture(capsys, tmp_path, picture):
     assert places["row"].shape == places["column"].shape == places["share"].shape == (2, 20, 30)
     assert (places["row"].max(), places["column"].max()) <= (23, 27)
     assert places["share"].min() > 0
+    turns = (*options[:4], "--flips", "--quarters", "--size", "20x20")
+    assert run(capsys, "generate", "--image", picture, *turns, "--out", tmp_path / "turned")[0] == 0
+    made = smalti.generate_like(picture, (20, 20), patch_size=5, steps=3, flips=True, quarters=True).images
+    np.testing.assert_allclose(
+        np.load(tmp_path / "turned" / "samples.npz")["images"], made.clamp(-1, 1).numpy(), atol=1e-6
+    )
     assert {path.name for path in out.glob("*.png")} == {
         "sample-0000.png",
         "sample-0001.png",

@@ -36,11 +36,11 @@ def alone(shape) -> torch.Tensor:
 @pytest.mark.parametrize("hflip", [False, True])
 @pytest.mark.parametrize(("shape", "channels"), [((3, 8, 8), 1), ((3, 7, 9), 3), ((1, 6, 5), 1), ((2, 3, 4), 2)])
 @pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("reply", ["same", "pixel"])
-def test_matches_the_reference(hflip, shape, channels, soft, reply):
+@pytest.mark.parametrize("responding", ["same", "pixel"])
+def test_matches_the_reference(hflip, shape, channels, soft, responding):
     source = random_source(70, shape, hflip=hflip, labels=True)
     queries = windows(shape, channels, soft)
-    responses = alone(shape) if reply == "pixel" else queries + (0.1 if channels > 1 else 0)
+    responses = alone(shape) if responding == "pixel" else queries + (0.1 if channels > 1 else 0)
     exact, fast = (
         PosteriorMeanCollection(source, Masks(queries), Masks(responses), backend=b) for b in ("reference", "numba")
     )

@@ -154,3 +154,14 @@ def test_bad_pictures(tmp_path):
         generate_like(broken)
     with pytest.raises(InputError, match="check the path"):
         generate_like(tmp_path / "missing.png")
+
+
+@pytest.mark.parametrize("symmetric", [None, "vertical"])
+def test_turns_are_sources_and_places_are_the_pictures_own(symmetric):
+    result = generate_like(PICTURE, (24, 24), flips=True, quarters=True, symmetric=symmetric, sources=True, **OPTIONS)
+    image, places = result.images[0], result.places[0]
+    sure = places.share > 0.99
+    assert sure.mean() > 0.05
+    assert len(np.unique(places.picture)) > 1
+    copied = read_picture(PICTURE)[:, places.row, places.column]
+    assert (copied - image.double()).abs().amax(0)[torch.from_numpy(sure)].max() < 0.05

@@ -200,7 +200,7 @@ def calibrate(
         process: where z come from: "forward", "reverse" (states of the network's own sampling), or "both"; by which of them the
             schedule is chosen is said to `Calibration.schedule`.
         error: "patch" or "composite"; None is "patch" where there is a network and the denoiser has patches, else "composite". Where
-            each patch replies with its own pixel alone (local scores) both are the same.
+            each patch's response is its own pixel alone (local scores) both are the same.
         crops: patches of each z whose error is taken; all where there are no more. Not used for composites.
         parameters: others of the denoiser's constructor, such as {"borders": "aware"}.
         held_out: images to hold out, without a network; None for a tenth, at most 1000. The rest is denoised with.

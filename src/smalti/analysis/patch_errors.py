@@ -1,11 +1,11 @@
 """The error of patch posterior means, patch by patch (full paper, Eqs. 9-10, Fig. 4; workshop paper, Fig. 5).
 
     E_k = sum_i w_k^i x^i                                                        the posterior mean under query k, as in the engine
-    e_k = sum_q R_k(q) (E_k(q) - y(q))^2 / sum_q R_k(q)                          its error, on what it replies with; channels alike
+    e_k = sum_q R_k(q) (E_k(q) - y(q))^2 / sum_q R_k(q)                          its error, over its response; channels alike
     e   = mean_k e_k                                                             over all k, or a sample of them
 
 y is what the means are held against: a network's output, the optimal denoiser's, a clean image. For crops e_k is the MSE of a patch.
-Where each posterior mean replies with one pixel, or there is one patch, e is the MSE of the composite, and computed so.
+Where each response is one pixel, or there is one patch, e is the MSE of the composite, and computed so.
 
 The composite averages patches before it is compared; here each is compared alone. As every patch counts alike, large ones weigh the
 middle of the image more than small ones do; the composite's error weighs all pixels alike, whatever the side. All E_k of
@@ -97,7 +97,7 @@ def patch_errors(
             total[b].mul_(shrink[:, None]).add_(weights @ images)
             highest[b] = after
     means = (total / mass[..., None]).unflatten(2, shape)
-    replies = torch.stack([collection.responses.some_masks(shape, numbers) for numbers in patches])
-    replies = replies.expand(-1, -1, shape[0], -1, -1)
-    errors = (means - y.double().cpu()[:, None]).square() * replies
-    return (errors.flatten(2).sum(2) / replies.flatten(2).sum(2)).mean(1)
+    responses = torch.stack([collection.responses.some_masks(shape, numbers) for numbers in patches])
+    responses = responses.expand(-1, -1, shape[0], -1, -1)
+    errors = (means - y.double().cpu()[:, None]).square() * responses
+    return (errors.flatten(2).sum(2) / responses.flatten(2).sum(2)).mean(1)

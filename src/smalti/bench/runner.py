@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from smalti.bench.results import Measurement, Results, describe_machine
 from smalti.bench.rows.local import equivariant_local_score, same_place
 from smalti.bench.rows.masks import flex, pca
+from smalti.bench.rows.pictures import generation
 from smalti.bench.rows.processes import processes
 from smalti.bench.rows.squares import flips, optimal, other_backends, pspc_square, samples
 from smalti.bench.setup import BATCH, Setup, noisy
@@ -30,6 +31,7 @@ KINDS: dict[str, Callable[[Setup], list[Callable[[], Iterator[Measurement]]]]] =
     "els": equivariant_local_score,
     "torch": other_backends,
     "samples": samples,
+    "generate": generation,
     "processes": processes,
 }
 

@@ -9,6 +9,8 @@ interrupted, 141 the reader of stdout went away.
 from __future__ import annotations
 
 import importlib
+import signal
+import sys
 from collections.abc import Sequence
 
 __all__ = ["main"]
@@ -25,4 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # By its name, since importing it here would make every command part of the code of each (`smalti.core.code.code_digest`): a change of
     # `bench` would keep a sampling from going on.
-    return importlib.import_module("smalti.cli.app").main(arguments)
+    try:
+        return importlib.import_module("smalti.cli.app").main(arguments)
+    except KeyboardInterrupt:  # while it was imported: nothing was there yet to answer it
+        if arguments is None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # another one would interrupt Python's own ending
+        print("smalti: interrupted", file=sys.stderr)
+        return 130

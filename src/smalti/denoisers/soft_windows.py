@@ -5,7 +5,7 @@
     GaussianWindow   Q_k(q) = exp(-|q - k|^2 / (2 width^2))
     HeatmapWeighted  Q_k(q) = G_k(q) / max_q G_k(q)
 
-Each posterior replies with its pixel alone, R_k = 1 at k, or with all that it looks at, R_k = Q_k. (Collections of filtered posterior
+The response is the pixel alone, R_k = 1 at k, or all that the posterior looks at, R_k = Q_k. (Collections of filtered posterior
 means, arXiv 2605.24192.)
 """
 

@@ -15,13 +15,15 @@ same in two phases on box sums (`smalti.engine.compiled.picture_kernels`). At eq
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from smalti.engine.compiled.records import EDGE, Candidates, Comparison, Heaviest, Normaliser, Picture
 from smalti.engine.running import LOG2E, merged_sums
 from smalti.engine.threads import in_order
 
@@ -31,8 +33,12 @@ LOWEST = -1e30
 DOUBLE = (
     1700.0  # a logit (natural): from here on float32 sums, off by 2^-23 of them at most, could move an output by 1e-4
 )
-CHUNKS = 32  # parts of the shifts of the rows
+FIRST = 8  # one part of so many says what the best elements are like
+FEW = 8  # elements of these that weigh as much as the best, on average: with more, there are two passes over all
+ROOM = 64  # candidates a window, on average
+CHUNKS = 32  # parts of the shifts of the rows, which are taken two at a time
 BLOCK = 2048  # crops of z whose means the reference has in memory at a time
+Sums = tuple[np.ndarray, np.ndarray, np.ndarray]  # a numerator, and what weighs most
 OUTSIDE = 1e4  # what pixels outside a mask are: no window is near a patch that has one
 
 
@@ -164,6 +170,10 @@ class Places:
 class PictureProgram:
     """Both phases on box sums, on threads; the same bits whatever their number.
 
+    Distances are float32. Where few elements of a window can weigh (low noise), one pass finds all that may, by `gap` and by what float32
+    sums can be off, from the best of an eighth of them, and their weights are computed in float64. Where many do, there are two
+    passes of box sums, in float64 where logits are so large that float32 would not do.
+
     Args:
         pictures: each (C, H, W) floating.
         response: r, (p,).
@@ -181,14 +191,13 @@ class PictureProgram:
         gap: float,
         masks: Sequence[torch.Tensor] | None = None,
     ) -> None:
+        self.largest = max(float(picture.abs().max()) for picture in pictures)
         if masks is not None:
             pictures = [
                 picture.double().masked_fill(~mask, OUTSIDE) for picture, mask in zip(pictures, masks, strict=True)
             ]
-        self.pictures = {
-            kind: [np.ascontiguousarray(picture.numpy().astype(kind)) for picture in pictures]
-            for kind in (np.float32, np.float64)
-        }
+        self.pictures = [_padded(picture.double().numpy()) for picture in pictures]
+        self.singles = [_single(picture) for picture in self.pictures]
         self.response, self.wrap, self.gap = response.double(), wrap, gap
         self.side = len(response)
 
@@ -204,76 +213,184 @@ class PictureProgram:
 
     def _run(self, z: torch.Tensor, sigma: float, ask: bool) -> tuple[torch.Tensor, Places | None]:
         size = (z.shape[-2], z.shape[-1])
-        on_canvas = canvas(z.double(), self.side, self.wrap).numpy()
+        precise = _padded(canvas(z.double(), self.side, self.wrap).numpy())
+        single = _single(precise)
         scale = LOG2E / (2 * sigma**2)
-        kind: type = np.float32
-        highest, mass = self._normalisers(on_canvas.astype(kind), scale)
-        if -highest.min() / LOG2E > DOUBLE:
-            kind = np.float64
-            highest, mass = self._normalisers(on_canvas, scale)
-        numerator, heaviest = self._numerator(on_canvas.astype(kind), scale, highest.astype(kind), mass, ask)
+        numbers = range(len(self._parts(single)))
+        seen, rest = numbers[::FIRST], [number for number in numbers if number % FIRST]
+        highest, mass = self._normalisers(single, scale, seen)
+        candidates = None
+        if mass.mean() <= FEW:
+            candidates = self._candidates(single, precise, scale, self._limits(single, scale, highest))
+        if candidates is not None:
+            numerator, heaviest = self._scattered(precise, candidates, ask)
+        else:
+            highest, mass = merged_sums(highest, mass, *self._normalisers(single, scale, rest))
+            if -highest.min() / LOG2E > DOUBLE:
+                single = precise
+                highest, mass = self._normalisers(single, scale, numbers)
+            numerator, heaviest = self._numerator(single, scale, highest, mass, ask)
         covered = coverage(size, self.response, self.wrap)
         composite = folded(torch.from_numpy(numerator), size) / covered
         return composite, None if heaviest is None else _places(heaviest, size, covered)
 
-    def _parts(self, z: np.ndarray) -> list[tuple[int, np.ndarray]]:
-        """(picture, shifts of the rows) of every chunk; neighbours in one chunk differ, so that chunks cost alike."""
+    def _source(self, z: Picture) -> list[Picture]:
+        """The pictures in z's type."""
+        return self.singles if z.pixels.dtype == np.float32 else self.pictures
+
+    def _parts(self, z: Picture) -> list[tuple[int, np.ndarray]]:
+        """(picture, every other shift of the rows) of every chunk; neighbours in one chunk differ, so that chunks cost alike."""
         parts = []
-        for number, picture in enumerate(self.pictures[np.float32]):
-            shifts = np.arange(self.side - z.shape[1], picture.shape[1] - self.side + 1)
+        for number, picture in enumerate(self.pictures):
+            shifts = np.arange(self.side - z.shape[1], picture.shape[1] - self.side + 1, 2)
             chunks = min(CHUNKS, len(shifts))
             parts += [(number, shifts[part::chunks]) for part in range(chunks)]
         return parts
 
-    def _normalisers(self, z: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
-        from smalti.engine.compiled.picture_kernels import picture_normalisers
-        from smalti.engine.compiled.records import Comparison, Picture
+    def _windows(self, z: Picture) -> tuple[int, int]:
+        return z.shape[1] - self.side + 1, z.shape[2] - self.side + 1
 
-        parts, pictures = self._parts(z), self.pictures[z.dtype.type]
-        windows = (z.shape[1] - self.side + 1, z.shape[2] - self.side + 1)
+    def _normalisers(self, z: Picture, scale: float, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Phase 1 over these parts: the largest logits, and sums relative to them."""
+        from smalti.engine.compiled.picture_kernels import picture_normalisers
+
+        parts, pictures, windows = self._parts(z), self._source(z), self._windows(z)
 
         def work(number: int) -> tuple[np.ndarray, np.ndarray]:
-            picture, shifts = parts[number]
+            picture, shifts = parts[numbers[number]]
             highest, mass = np.full(windows, LOWEST), np.zeros(windows)
             comparison = Comparison(self.side, shifts, scale, self.gap)
-            x, on_canvas = (Picture(each.reshape(-1), each.shape) for each in (pictures[picture], z))
-            picture_normalisers(x, on_canvas, comparison, highest, mass)
+            picture_normalisers(pictures[picture], z, comparison, highest, mass)
             return highest, mass
 
         highest, mass = np.full(windows, LOWEST), np.zeros(windows)
-        for part_highest, part_mass in in_order(work, len(parts)):
+        for part_highest, part_mass in in_order(work, len(numbers)):
             highest, mass = merged_sums(highest, mass, part_highest, part_mass)
         return highest, mass
 
-    def _numerator(
-        self, z: np.ndarray, scale: float, highest: np.ndarray, mass: np.ndarray, ask: bool
-    ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray] | None]:
-        from smalti.engine.compiled.picture_kernels import TAPS, picture_numerator
-        from smalti.engine.compiled.records import Comparison, Heaviest, Normaliser, Picture
+    def _limits(self, z: Picture, scale: float, highest: np.ndarray) -> np.ndarray:
+        """The logits, in bits, from which elements are candidates: `gap` below the best, and twice what float32 logits can be off.
 
-        parts, pictures = self._parts(z), self.pictures[z.dtype.type]
-        response = np.zeros(-(-self.side // TAPS) * TAPS, np.float32)
-        response[: self.side] = self.response.numpy()
-        normaliser = Normaliser(highest.reshape(-1), (1 / mass).astype(np.float32).reshape(-1))
-        asked = z.shape[1:] if ask else (0, 0)
+        A distance d of n entries is off by at most u (m d + 2 e sqrt(n d) + n u e^2): u = 2^-24, m the additions on the way to it and two
+        for its logit, e the sum of the largest pixels of the two, which are rounded to float32.
+        """
+        entries, unit = z.shape[0] * self.side**2, 2.0**-24
+        pixels = self.largest + float(np.abs(z.pixels).max())
+        distance = 1.1 * (self.gap - highest) / scale
+        additions = z.shape[0] + 3 * self.side + 4
+        off = unit * (additions * distance + 2 * pixels * np.sqrt(entries * distance) + entries * unit * pixels**2)
+        return np.nextafter((highest - self.gap - 2 * scale * off).astype(np.float32), np.float32(-np.inf))
 
-        def work(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _candidates(self, z: Picture, precise: Picture, scale: float, limits: np.ndarray) -> list[Candidates] | None:
+        """What may weigh, a chunk each, with weights; None where it is too much."""
+        from smalti.engine.compiled.picture_kernels import picture_candidates
+
+        parts = self._parts(z)
+        room = max(1024, 2 * ROOM * limits.size // len(parts))
+        overflow = threading.Event()
+
+        def work(number: int) -> Candidates | None:
             picture, shifts = parts[number]
-            sums = np.zeros(z.shape)
-            heaviest = Heaviest(np.zeros(asked, np.float32), np.zeros((2, *asked), np.int64))
+            found = Candidates(np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room))
             comparison = Comparison(self.side, shifts, scale, self.gap)
-            x, on_canvas = (Picture(each.reshape(-1), each.shape) for each in (pictures[picture], z))
-            picture_numerator(x, on_canvas, comparison, response, normaliser, sums.reshape(-1), heaviest)
+            exact = (self.pictures[picture].pixels, precise.pixels)
+            count = -1
+            if not overflow.is_set():
+                count = picture_candidates(self.singles[picture], z, comparison, limits, exact, found)
+            if count < 0:
+                overflow.set()
+                return None
+            return Candidates(*(values[:count].copy() for values in found))
+
+        chunks = []
+        for chunk in in_order(work, len(parts)):
+            if chunk is None:
+                return None
+            chunks.append(chunk)
+        highest, mass = np.full(limits.size, -np.inf), np.zeros(limits.size)
+        for windows, _, logits in chunks:
+            np.maximum.at(highest, windows, logits)
+        heavy = []
+        for chunk in chunks:
+            chosen = chunk.logits >= highest[chunk.windows] - self.gap
+            windows, places, logits = (values[chosen] for values in chunk)
+            weights = np.exp2(logits - highest[windows])
+            mass += np.bincount(windows, weights, limits.size)
+            heavy.append(Candidates(windows, places, weights))
+        return [Candidates(windows, places, weights / mass[windows]) for windows, places, weights in heavy]
+
+    def _scattered(
+        self, z: Picture, candidates: list[Candidates], ask: bool
+    ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray] | None]:
+        from smalti.engine.compiled.picture_kernels import picture_scatter
+
+        parts = self._parts(z)
+        response, windows_wide = self.response.numpy(), self._windows(z)[1]
+
+        def work(number: int) -> Sums:
+            picture = self.pictures[parts[number][0]]
+            sums, heaviest = _results(z.shape, ask)
+            meet = np.zeros(z.shape[1] * z.shape[2] + EDGE if ask else 0)
+            chunk = _by_shift(candidates[number], picture.shape[2], windows_wide) if ask else candidates[number]
+            picture_scatter(picture, z.shape[2], response, chunk, sums, heaviest, meet)
             return sums, *heaviest
 
-        numerator = np.zeros(z.shape)
-        best, where, which = np.zeros(asked, np.float32), np.zeros((2, *asked), np.int64), np.zeros(asked, np.int64)
+        return self._added(z, work, ask)
+
+    def _numerator(
+        self, z: Picture, scale: float, highest: np.ndarray, mass: np.ndarray, ask: bool
+    ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray] | None]:
+        from smalti.engine.compiled.picture_kernels import picture_numerator
+
+        parts, pictures = self._parts(z), self._source(z)
+        response = self.response.numpy().astype(np.float32)
+        normaliser = Normaliser(highest.astype(z.pixels.dtype), (1 / mass).astype(np.float32))
+
+        def work(number: int) -> Sums:
+            picture, shifts = parts[number]
+            sums, heaviest = _results(z.shape, ask)
+            comparison = Comparison(self.side, shifts, scale, self.gap)
+            picture_numerator(pictures[picture], z, comparison, response, normaliser, sums, heaviest)
+            return sums, *heaviest
+
+        return self._added(z, work, ask)
+
+    def _added(
+        self, z: Picture, work: Callable[[int], Sums], ask: bool
+    ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray] | None]:
+        """What all chunks found: the sum of numerators, and of what weighs most the largest and its picture."""
+        parts = self._parts(z)
+        numerator, (best, where) = _results(z.shape, ask)
+        which = np.zeros(best.shape, np.int64)
         for number, (sums, weight, place) in enumerate(in_order(work, len(parts))):
             numerator += sums
             heavier = weight > best
             best, where = np.where(heavier, weight, best), np.where(heavier, place, where)
             which = np.where(heavier, parts[number][0], which)
-        return numerator, (best, where, which) if ask else None
+        return numerator[:-EDGE].reshape(z.shape), (best, where, which) if ask else None
+
+
+def _padded(values: np.ndarray) -> Picture:
+    """(C, H, W) for the kernels, which read a little beyond the first and last rows and their ends."""
+    lead = 2 * values.shape[2] + EDGE
+    return Picture(np.pad(values.reshape(-1), lead), lead, tuple(values.shape))
+
+
+def _single(picture: Picture) -> Picture:
+    return picture._replace(pixels=picture.pixels.astype(np.float32))
+
+
+def _by_shift(candidates: Candidates, width: int, windows_wide: int) -> Candidates:
+    """Those of one shift after another; pictures are `width` wide, and there are so many windows beside each other."""
+    windows, places, _ = candidates
+    order = np.lexsort((places % width - windows % windows_wide, places // width - windows // windows_wide))
+    return Candidates(*(values[order] for values in candidates))
+
+
+def _results(shape: tuple[int, ...], ask: bool) -> tuple[np.ndarray, Heaviest]:
+    """Room for a numerator on the canvas, and for what weighs most where that is asked for."""
+    asked = shape[1:] if ask else (0, 0)
+    return np.zeros(math.prod(shape) + EDGE), Heaviest(np.zeros(asked, np.float32), np.zeros((2, *asked), np.int64))
 
 
 def _places(
@@ -295,4 +412,4 @@ def _places(
                 (picture, which[part]),
             ):
                 target[here] = np.where(heavier, values, target[here])
-    return Places(picture, row, column, best / covered.numpy())
+    return Places(picture, row, column, np.minimum(1, best / covered.numpy()))

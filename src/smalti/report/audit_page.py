@@ -123,7 +123,6 @@ class AuditPage:
 
     title: str
     verdicts: Sequence[Verdict]
-    lead: Sequence[str]
     sections: Sequence[AuditSection]
     knows: Sequence[str]
     limits: Sequence[str]

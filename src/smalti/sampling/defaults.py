@@ -1,11 +1,11 @@
 """Which denoiser `smalti.generate` uses by default: chosen by measurement on faces (docs: Generation).
 
-Windows are centred on every pixel, and reply with the middle of what they look at: a posterior that looks far agrees with its
-neighbours, and one that replies with little is averaged with few of them, which keeps images sharp. Sides by the short side of a scale:
+Windows are centred on every pixel, and their responses are the middle of what they look at: a posterior that looks far agrees with its
+neighbours, and one with a small response is averaged with few of them, which keeps images sharp. Sides by the short side of a scale:
 
     short side    8    16    32    64
-    looks at      5     7    11    15
-    replies with  3     3     3     5
+    window        5     7    11    15
+    response      3     3     3     5
 
 Other scales have the sides of the nearest of these, in the logarithm of the short side; beyond 64, 15 and 5.
 """
@@ -24,14 +24,14 @@ SIDES = {8: (5, 3), 16: (7, 3), 32: (11, 3), 64: (15, 5)}
 
 
 def default_sides(height: int, width: int) -> tuple[int, int]:
-    """Sides of what a window looks at and replies with, at a scale of H x W: odd, and never so large that a window is the whole image."""
+    """Sides of windows and of their responses, at a scale of H x W: odd, and never so large that a window is the whole image."""
     short = min(height, width)
-    looks, replies = SIDES[min(SIDES, key=lambda side: abs(math.log(short / side)))]
+    window, response = SIDES[min(SIDES, key=lambda side: abs(math.log(short / side)))]
     largest = max(1, (short - 1) - short % 2)  # odd, below the short side
-    return min(looks, largest), min(replies, looks, largest)
+    return min(window, largest), min(response, window, largest)
 
 
 def default_denoiser(source: Source) -> PosteriorMeanCollection:
     """The denoiser of one scale of `smalti.generate`."""
-    looks, replies = default_sides(*source.shape[1:])
-    return PosteriorMeanCollection(source, Centred(looks), Centred(replies))
+    window, response = default_sides(*source.shape[1:])
+    return PosteriorMeanCollection(source, Centred(window), Centred(response))

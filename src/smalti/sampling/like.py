@@ -7,6 +7,7 @@ the coarse scales, in which a patch covers most of the picture.
     another size   the coarsest scale starts from the picture, resized: its content is arranged anew (retargeting)
     tile           z wraps around at every scale
     symmetric      the noise is symmetric and the picture's mirror image is a picture too; then D is symmetric
+    flips, quarters   its mirror image and its turns are pictures too
     keep           pixels that stay are put into every D, and only patches that lie wholly in them are used (inpainting)
 """
 
@@ -50,8 +51,8 @@ class LikeResult(GenerateResult):
 
     Attributes:
         places: for each image a `Places`: for every pixel the picture, row and column that weigh most at the last level, and
-            their share; None where it was not asked for. Rows and columns are the
-            picture's, and `picture` is 1 where its mirror image was used (for symmetric images).
+            their share; None where it was not asked for. Rows and columns are the picture's own, and `picture` is 0 where it was used
+            as it is, and the number of its mirror image or turn where that was.
     """
 
     places: tuple[Places, ...] | None = None
@@ -69,6 +70,8 @@ def generate_like(
     symmetric: str | None = None,
     keep: Picture | None = None,
     *,
+    flips: bool = False,
+    quarters: bool = False,
     first: int = 0,
     sources: bool = False,
     progress: bool | Callable[[int], None] | None = None,
@@ -86,6 +89,8 @@ def generate_like(
         tile: images continue at the opposite side.
         symmetric: "horizontal" (left and right mirror each other), "vertical", or None.
         keep: (H, W) of the picture's size, or a grey file of it: where it is not 0 (files: 128 or more) pixels stay.
+        flips: patches of the picture's mirror image are used too.
+        quarters: patches of the picture turned by quarters are used too; each doubles or quadruples the work.
         first: number of the first image: images first .. first + n - 1.
         sources: also say where the pixels came from; costs another evaluation at the last level.
         progress: True or False; None shows it where stderr is a terminal; a function is called with the number of steps done
@@ -104,7 +109,7 @@ def generate_like(
         raise InputError(f"first must not be negative, not {first}")
     check_seed(check_integer("seed", seed))
     check_flag("sources", sources)
-    plan = _planned(picture, size, patch_size, steps, eta, tile, symmetric, keep)
+    plan = _planned(picture, size, patch_size, steps, eta, tile, symmetric, keep, flips, quarters)
     check_room(n, 1, (picture.shape[0], *plan.sizes[-1]))
     pictures, masks, denoisers = plan.pictures, plan.masks, plan.denoisers
     count, (height, width) = len(pictures), picture.shape[1:]
@@ -156,7 +161,8 @@ def generate_like(
             if sources and last is not None:
                 a = linear_levels(steps)[-1]
                 found = denoisers[-1].places(last.x[0] / a, (1 - a) / a)
-                places.append(found if axis is None else _unmirrored(found, axis, (height, width)))
+                pixels = torch.arange(height * width).reshape(1, height, width)
+                places.append(_unturned(found, _views(pixels, symmetric, flips, quarters), width))
             finished.append(images)
     scales = tuple(torch.cat(parts) for parts in zip(*finished, strict=True))
     return LikeResult(scales[-1], scales, tuple(places) if sources else None)
@@ -181,9 +187,11 @@ def check_like(
     tile: bool = False,
     symmetric: str | None = None,
     keep: Picture | None = None,
+    flips: bool = False,
+    quarters: bool = False,
 ) -> None:
     """What `generate_like` checks before it computes: the same arguments, the same InputErrors; the picture as `read_picture` gives it."""
-    _planned(picture, size, patch_size, steps, eta, tile, symmetric, keep)
+    _planned(picture, size, patch_size, steps, eta, tile, symmetric, keep, flips, quarters)
 
 
 def _planned(
@@ -195,6 +203,8 @@ def _planned(
     tile: bool,
     symmetric: str | None,
     keep: Picture | None,
+    flips: bool,
+    quarters: bool,
 ) -> _Plan:
     linear_levels(steps)
     check_eta(eta)
@@ -203,7 +213,8 @@ def _planned(
     height, width = picture.shape[1:]
     target = (height, width) if size is None else _size(size)
     _check_sizes((height, width), target, patch_size)
-    check_flag("tile", tile)
+    for name, flag in (("tile", tile), ("flips", flips), ("quarters", quarters)):
+        check_flag(name, flag)
     if symmetric is not None and (not isinstance(symmetric, str) or symmetric not in AXES):
         raise InputError(
             f"symmetric is horizontal or vertical, not {shown(symmetric)}{did_you_mean(str(symmetric), AXES)}"
@@ -217,7 +228,8 @@ def _planned(
     denoisers = []
     for k, (scaled, at) in enumerate(zip(pictures, sizes, strict=True)):
         whole = None if masks is None else masks[k] == 1
-        views, inside = _views(scaled, whole, symmetric)
+        views = _views(scaled, symmetric, flips, quarters)
+        inside = None if whole is None else [view[0] for view in _views(whole[None], symmetric, flips, quarters)]
         denoisers.append(PicturePatches(views, patch_size, at, wrap=tile, masks=inside))  # type: ignore[arg-type]
     return _Plan(pictures, sizes, masks, denoisers)
 
@@ -273,22 +285,21 @@ def turned(picture: torch.Tensor, flips: bool = True, quarters: bool = True) -> 
     return [view.rot90(turns, (-2, -1)) for view in views for turns in (range(4) if quarters else (0,))]
 
 
-def _views(
-    picture: torch.Tensor, whole: torch.Tensor | None, symmetric: str | None
-) -> tuple[list[torch.Tensor], list[torch.Tensor] | None]:
-    """The pictures of a scale, with the mirror image where images are symmetric, and their masks."""
-    if symmetric is None:
-        return [picture], None if whole is None else [whole]
-    axis = AXES[symmetric]
-    return [picture, picture.flip(axis)], None if whole is None else [whole, whole.flip(axis)]
+def _views(picture: torch.Tensor, symmetric: str | None, flips: bool, quarters: bool) -> list[torch.Tensor]:
+    """What patches are taken from: the picture (C, H, W), turned as asked for, and its mirror image where images are symmetric."""
+    views = turned(picture, flips, quarters)
+    if symmetric is not None and not (flips and (symmetric == "horizontal" or quarters)):  # else it is among them
+        views += [view.flip(AXES[symmetric]) for view in views]
+    return views
 
 
-def _unmirrored(places: Places, axis: int, size: tuple[int, int]) -> Places:
-    """Places of the mirror image (picture 1) as those of the picture itself; `picture` still says which it was."""
-    mirrored = places.picture == 1
-    row = np.where(mirrored, size[0] - 1 - places.row, places.row) if axis == -2 else places.row
-    column = np.where(mirrored, size[1] - 1 - places.column, places.column) if axis == -1 else places.column
-    return Places(places.picture, row, column, places.share)
+def _unturned(places: Places, views: Sequence[torch.Tensor], width: int) -> Places:
+    """Places of the `_views` of the pixels' numbers as those of the picture itself; `picture` still says which view it was."""
+    pixel = np.zeros(places.picture.shape, np.int64)
+    for number, view in enumerate(views):
+        here = places.picture == number
+        pixel[here] = view[0].numpy()[places.row[here], places.column[here]]
+    return Places(places.picture, pixel // width, pixel % width, places.share)
 
 
 def _symmetric_noise(noise: torch.Tensor, axis: int) -> torch.Tensor:

@@ -27,7 +27,7 @@ def bench(
         list[str] | None,
         typer.Option(
             "--only",
-            help="Only these parts, comma separated: pspc, optimal, flips, ls, flex, pca, els, torch, samples, processes; "
+            help="Only these parts, comma separated: pspc, optimal, flips, ls, flex, pca, els, torch, samples, generate, processes; "
             "with --scaling also nearest, cfd, soft.",
         ),
     ] = None,

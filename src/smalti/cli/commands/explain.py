@@ -18,6 +18,7 @@ from smalti.core.text import counted
 if TYPE_CHECKING:
     import torch
 
+    from smalti.audit.copy_search import CopySearch
     from smalti.core.table import Table
     from smalti.provenance.explanation import Explanation
     from smalti.source import Source
@@ -64,6 +65,23 @@ def explain(
     draws: Annotated[
         int, typer.Option(help="Of noise at each level, for --image.", rich_help_panel=options.METHOD), Between(2, 1000)
     ] = 8,
+    patch: Annotated[
+        int | None,
+        typer.Option(
+            help="Side of the patches that are looked for in the training images, for --image.",
+            show_default="a quarter of the image",
+            rich_help_panel=options.METHOD,
+        ),
+        Between(1, 10_000),
+    ] = None,
+    shift: Annotated[
+        int,
+        typer.Option(
+            help="How far beside its place a patch is looked for, in pixels, for --image.",
+            rich_help_panel=options.METHOD,
+        ),
+        Between(0, 1000),
+    ] = 2,
     steps: Annotated[
         int, typer.Option(help="Solver steps of the sample.", rich_help_panel=options.METHOD), Between(1, 1000)
     ] = 18,
@@ -100,7 +118,8 @@ def explain(
 ) -> None:
     """Which training pixels made this pixel: one page to look at, by pixel and noise level.
 
-    A sample (--seed), a noisy image (--input with --sigma) or a picture from anywhere (--image). Writes explain.html, one file that needs
+    A sample (--seed), a noisy image (--input with --sigma) or a picture from anywhere (--image), of which it is looked for near-copies of
+    training patches too, moved or mirrored. Writes explain.html, one file that needs
     nothing from elsewhere, explain.npz (the same numbers) and run.json into the --out folder, whose path is the last line on stdout.
     """
     if noisy is not None and (image is not None or seed is not None):
@@ -108,11 +127,12 @@ def explain(
     if (sigma is None) != (noisy is None):
         raise InputError("--input needs its noise level, --sigma, and --sigma is for --input alone")
     if image is None:
-        run.invocation.refuse(("draws",), "without --image")
+        run.invocation.refuse(("draws", "patch", "shift"), "without --image")
     if image is not None or noisy is not None:
         other = "--image" if noisy is None else "--input"
         run.invocation.refuse(OF_SAMPLES, f"with {other}, as it is about a sample")
     place = _region(region)
+    from smalti.audit.copy_search import copy_search
     from smalti.cli.inputs import load_z, parse_labels
     from smalti.cli.printing import print_path, print_table
     from smalti.cli.runs import long_run
@@ -135,7 +155,7 @@ def explain(
             if sampled
             else 1
             if picture is None
-            else len(default_levels())
+            else len(default_levels()) + 1
         )
         contents = images.content(source) | method.content(chosen) | {"noisy": digest, "labels": labels}
         contents["image"] = None if picture is None else hashlib.sha256(picture.numpy().tobytes()).hexdigest()
@@ -151,11 +171,15 @@ def explain(
                 found = _explained(
                     denoiser, (z, sigma, picture), seed or 0, labels, top, draws, sampler, folder.pieces(), advance
                 )
+                searched = None
+                if picture is not None:
+                    searched = copy_search(source, picture, patch, shift, advance, folder.pieces())
             if sampled:
                 what = f"A sample of {chosen.name} (seed {seed or 0}, {counted(steps, 'step')} of {solver}), level by level."
             else:
                 what = f"{'A noisy image' if picture is None else 'A picture from elsewhere'}, {(noisy or image).name}."  # type: ignore[union-attr]
-            _write(folder.path, found, source, chosen.name, *_words(found, chosen.name, what, sampled))
+            lead, limits = _words(found, chosen.name, what, sampled)
+            _write(folder.path, found, source, chosen.name, lead, limits, searched)
             folder.finish(total)
             print_table(_levels(found), TABLE)
     print_path(folder.path)
@@ -197,26 +221,25 @@ def _picture(path: Path, source: Source) -> torch.Tensor:
     """The picture as one image of the source's shape, (C, H, W) in the working scale, by the rules of data sets."""
     import torch
 
+    from smalti.audit.images import fitted
     from smalti.source.decoding import read_picture
 
-    pixels = read_picture(path, source.shape[1:])
-    found = torch.from_numpy(pixels).float() / 127.5 - 1
-    channels = source.shape[0]
-    if found.shape[0] == channels:
-        return found
-    if channels == 3 and found.shape[0] == 1:
-        return found.expand(3, -1, -1).clone()
-    if channels == 1 and found.shape[0] == 3:
-        weights = found.new_tensor([0.299, 0.587, 0.114])[
-            :, None, None
-        ]  # ITU-R BT.601, as grey pictures are made of coloured ones
-        return (found * weights).sum(0, keepdim=True)
-    raise InputError(f"{path} has {found.shape[0]} channels; the training images have {channels}")
+    pixels = torch.from_numpy(read_picture(path, source.shape[1:])).float() / 127.5 - 1
+    return fitted(pixels[None], source.shape, str(path))[0]
 
 
-def _write(path: Path, found: Explanation, source: Source, name: str, lead: list[str], limits: list[str]) -> None:
+def _write(
+    path: Path,
+    found: Explanation,
+    source: Source,
+    name: str,
+    lead: list[str],
+    limits: list[str],
+    searched: CopySearch | None,
+) -> None:
     import numpy as np
 
+    from smalti.audit.images import called
     from smalti.core.code import package_version
     from smalti.core.files import atomic_write, save_npz
     from smalti.report.explanation_page import ExplanationPage, render_explanation
@@ -227,7 +250,7 @@ def _write(path: Path, found: Explanation, source: Source, name: str, lead: list
         title="Where this picture comes from",
         lead=lead,
         explanation=found,
-        names={number: _called(source, number) for number in _shown(found)},
+        names={number: called(source, number) for number in _shown(found, searched)},
         training=np.asarray(source.images),
         pixel=(height // 2, width // 2),
         start=middle,
@@ -241,6 +264,7 @@ def _write(path: Path, found: Explanation, source: Source, name: str, lead: list
             ("digest of the training images", source.fingerprint()[:16]),
         ],
         version=package_version(),
+        copies=None if searched is None else searched.map(),
     )
     with atomic_write(path / PAGE) as file:
         file.write(render_explanation(page).encode())
@@ -257,6 +281,8 @@ def _write(path: Path, found: Explanation, source: Source, name: str, lead: list
         arrays["counterfactual"] = np.array(
             [np.nan if row.counterfactual is None else row.counterfactual for row in found.ranking]
         )
+    if searched is not None:
+        arrays |= {f"copy_{name}": values for name, values in searched.patches.by_pixel(0).items()}
     save_npz(path / ARRAYS, arrays)
     _levels(found).save(path / TABLE)
 
@@ -279,18 +305,9 @@ def _levels(found: Explanation) -> Table:
     )
 
 
-def _shown(found: Explanation) -> set[int]:
-    return set(found.images.unique().tolist()) | {row.number for row in found.ranking}
-
-
-def _called(source: Source, number: int) -> str:
-    """What to call a training image: its file where it has one, else its number; and its class."""
-    if source.files is not None:
-        return str(source.files[number])
-    name = f"image {number}"
-    if source.labels is not None and source.class_names is not None:
-        name += f" ({source.class_names[int(source.labels[number])]})"
-    return name
+def _shown(found: Explanation, searched: CopySearch | None) -> set[int]:
+    shown = set(found.images.unique().tolist()) | {row.number for row in found.ranking}
+    return shown if searched is None else shown | searched.numbers()
 
 
 def _words(found: Explanation, name: str, what: str, sampled: bool) -> tuple[list[str], list[str]]:
@@ -314,5 +331,11 @@ def _words(found: Explanation, name: str, what: str, sampled: bool) -> tuple[lis
         limits.append(
             "The picture is not one that the denoiser made. Noise was added to it, and shares are averages over draws of noise, "
             f"with standard errors; an image that is not listed in every draw may have up to {100 * found.unlisted:.2g} % more."
+        )
+        limits.append(
+            "What is called a near-copy is more alike than a fixed number. How often patches of unrelated pictures are as alike "
+            "is not known here: "
+            "smalti audit learns it from held-out images. Copies that were turned, scaled or moved further than a few pixels are "
+            "not looked for."
         )
     return lead, limits

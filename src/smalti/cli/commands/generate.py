@@ -17,12 +17,16 @@ from smalti.core.errors import InputError
 from smalti.core.text import counted
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from smalti.cli.runs import Arrays
 
 __all__ = ["generate"]
 
 ARRAYS, SHEET, SOURCES, MAP = "samples.npz", "sheet.png", "sources.npz", "sources.png"
 PICTURES = "sample-*.png"
+ONE_PICTURE = ("size", "patch_size", "tile", "symmetric", "keep", "flips", "quarters")
+GOLDEN = 0.6180339887  # of a turn of hues: numbers that follow each other are told apart
 COMPARED = 64  # at most so many samples on the sheet
 NO_DATA = Images(None)  # type: ignore[arg-type]  # --image instead
 
@@ -65,6 +69,16 @@ def generate(
         ),
         REGULAR,
     ] = None,
+    flips: Annotated[
+        bool,
+        typer.Option("--flips", help="With --image: patches of its mirror image too.", rich_help_panel=options.METHOD),
+    ] = False,
+    quarters: Annotated[
+        bool,
+        typer.Option(
+            "--quarters", help="With --image: patches of its quarter turns too.", rich_help_panel=options.METHOD
+        ),
+    ] = False,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -94,13 +108,14 @@ def generate(
 
     Writes samples.npz (images, float32 in [-1, 1]), sample-NNNN.png, sheet.png (with --data beside the nearest training
     images, of which samples.npz has neighbour_indices and neighbour_distances (RMS)) and run.json into the --out folder,
-    whose path is the last line on stdout. With --image also sources.npz (row, column and share of the place in the picture
-    that weighs most in each pixel) and sources.png, the same in colours: red is the column, green the row, dark a small share.
+    whose path is the last line on stdout. Also sources.npz and sources.png: for each pixel what weighs most at the last level, and
+    its share. With --data that is an image (image, flip, share; the place is the pixel's own), one colour each; with --image a
+    place in the picture (row, column, share): red is the column, green the row. Dark is a small share.
     """
     if (images.data is None) == (image is None):
         raise InputError("give --data, a folder of images, or --image, one picture; one of them")
     if image is None:
-        run.invocation.refuse(("size", "patch_size", "tile", "symmetric", "keep"), "without --image")
+        run.invocation.refuse(ONE_PICTURE, "without --image")
     else:
         run.invocation.refuse(("batch_size",), "with --image: its images are computed one by one")
     if image is not None and (labels is not None or images != Images(None)):  # type: ignore[arg-type]
@@ -111,12 +126,14 @@ def generate(
         return
     kinds: dict[str, Any] = {"size": _size(size), "patch_size": patch_size, "tile": tile, "steps": steps, "eta": eta}
     kinds |= {"symmetric": None if symmetric is None else Symmetry(symmetric).value, "keep": keep}
+    kinds |= {"flips": flips, "quarters": quarters}
     _from_picture(image, run, total, first, kinds)
 
 
 def _from_data(
     images: Images, run: Run, total: int, seed: int, labels: str | None, kinds: dict[str, Any], batch_size: int
 ) -> None:
+    import numpy as np
     import torch
 
     from smalti.cli.inputs import parse_labels
@@ -126,32 +143,37 @@ def _from_data(
     from smalti.sampling.coarse_to_fine import coarse_to_fine_steps
     from smalti.sampling.generation import scale_denoisers
 
-    with run.folder((ARRAYS, SHEET), (PICTURES, SOURCES, MAP)) as folder:
+    with run.folder((ARRAYS, SHEET, SOURCES, MAP), (PICTURES,)) as folder:
         source = images.open()
         classes = parse_labels(labels, total, source.class_names, source.num_classes)
         denoisers = scale_denoisers(source)
 
         def compute(low: int, high: int, advance: Callable[[int], None]) -> Arrays:
             chosen = None if classes is None else torch.tensor(classes[low:high])
-            made = None
+            made, last = None, None
             with torch.no_grad():
                 for step in coarse_to_fine_steps(denoisers, range(low, high), seed, labels=chosen, **kinds):
                     if step.finished:
                         made = step.x.float().clamp(-1, 1)
                     else:
+                        last = step
                         advance(high - low)
             assert made is not None
+            assert last is not None
             numbers, distances = nearest_distances(source, made)
             found = {"neighbour_indices": numbers.numpy(), "neighbour_distances": distances.numpy()}
-            return {"images": made.numpy(), **found}
+            return {"images": made.numpy(), **found, **_sources(denoisers[-1], last, chosen)}
 
         contents = images.content(source) | {"n": total, "seed": seed, "labels": classes}
         if not run.start(folder, total, contents, data=source.name, seed=seed):
             units = len(denoisers) * kinds["steps"]
             arrays, done, interrupted = run_batches(folder, total, batch_size, compute, "generating", units)
             if done:
+                places = {name: arrays.pop(name) for name in ("image", "flip", "share")}
                 _write(folder.path, arrays, seed)
                 _sheet_beside(folder.path, arrays, source)
+                hues = places["image"][:COMPARED].astype(float)[:, None] * GOLDEN + np.arange(3)[:, None, None] / 3
+                _write_sources(folder.path, places, 0.5 + 0.5 * np.cos(2 * np.pi * hues), "one colour an image")
             folder.finish(done)
             if interrupted:
                 raise folder.interrupted(done, "image")
@@ -187,7 +209,11 @@ def _from_picture(image: Path, run: Run, total: int, seed: int, kinds: dict[str,
                 _write(folder.path, arrays, seed)
                 title = f"{counted(done, 'image')} like {image.name}"
                 save_png(grid(arrays["images"][:COMPARED], title=title), folder.path / SHEET)
-                _write_sources(folder.path, places, (picture.shape[1], picture.shape[2]))
+                row, column = (
+                    places[name][:COMPARED] / max(1, picture.shape[k] - 1) for name, k in (("row", 1), ("column", 2))
+                )
+                colours = np.stack([column, row, np.full_like(row, 0.5)], 1)
+                _write_sources(folder.path, places, colours, "red the column, green the row")
             folder.finish(done)
             if interrupted:
                 raise folder.interrupted(done, "image")
@@ -222,18 +248,28 @@ def _sheet_beside(path: Path, arrays: Arrays, source: Any) -> None:
     save_png(samples_with_neighbours(made, beside, squared, title=title), path / SHEET)
 
 
-def _write_sources(path: Path, places: Arrays, size: tuple[int, int]) -> None:
-    """sources.npz, and the places as colours: red the column, green the row, dark where the share is small."""
+def _sources(denoiser: Any, last: Any, labels: Any) -> Arrays:
+    """Of the images that the last step made: for each pixel the training image that weighs most, and its share."""
+    shape = (len(last.x), *denoiser.shape[1:])
+    found = denoiser.attribute(last.x * (1 + last.sigma), last.sigma, top=1, labels=labels)  # a = 1 / (1 + sigma)
+    return {
+        "image": found.images.reshape(shape).numpy(),
+        "flip": found.places[..., 2].reshape(shape).numpy() == 1,
+        "share": found.shares.reshape(shape).float().numpy(),
+    }
+
+
+def _write_sources(path: Path, places: Arrays, colours: np.ndarray, says: str) -> None:
+    """sources.npz, and colours (n, 3, H, W) from 0 to 1, dark where the share is small."""
     import numpy as np
 
     from smalti.core.files import save_npz
     from smalti.report.pictures import grid, save_png
 
     save_npz(path / SOURCES, places)
-    row, column, share = (places[name][:COMPARED].astype(float) for name in ("row", "column", "share"))
-    colours = np.stack([column / max(size[1] - 1, 1), row / max(size[0] - 1, 1), np.full_like(row, 0.5)], 1)
-    title = "where pixels are from: red the column, green the row; dark: a small share"
-    save_png(grid((colours * (0.2 + 0.8 * share[:, None]) * 2 - 1).astype(np.float32), title=title), path / MAP)
+    bright = 0.2 + 0.8 * places["share"][:COMPARED, None]
+    title = f"where pixels are from: {says}; dark: a small share"
+    save_png(grid((colours * bright * 2 - 1).astype(np.float32), title=title), path / MAP)
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 __all__ = [
+    "EDGE",
     "Box",
     "BoxLayout",
+    "Candidates",
     "Chunk",
     "Comparison",
     "Directions",
@@ -358,15 +360,20 @@ class Sketched(NamedTuple):
 # ----------------------------------------------------------------------------------------------------------------- pictures
 
 
+EDGE = 64  # numbers beyond the ends of rows: kernels take whole vectors
+
+
 class Picture(NamedTuple):
     """A picture, or z on its canvas.
 
     Attributes:
-        pixels: (C H W,) float32 or float64.
+        pixels: float32 or float64; as many as `lead` lie before the first and after the last.
+        lead: two rows and EDGE numbers, at least.
         shape: (C, H, W).
     """
 
     pixels: np.ndarray
+    lead: int
     shape: tuple[int, ...]
 
 
@@ -375,7 +382,7 @@ class Comparison(NamedTuple):
 
     Attributes:
         side: p.
-        shifts: (n,) int64: row of the picture less row of the canvas. Of the columns all shifts are compared.
+        shifts: (n,) int64: row of the picture less row of the canvas; each, and the next one. Of the columns all shifts are compared.
         scale: log2(e) / (2 sigma^2).
         gap: bits below its window's maximum at which a logit may be left out.
     """
@@ -384,6 +391,20 @@ class Comparison(NamedTuple):
     shifts: np.ndarray
     scale: float
     gap: float
+
+
+class Candidates(NamedTuple):
+    """Pairs of a window of z and a patch of a picture that may weigh.
+
+    Attributes:
+        windows: (n,) int32, the window's number, row by row.
+        places: (n,) int32, the pixel of the picture at which the patch begins, row by row.
+        logits: (n,) float64, in bits; or weights.
+    """
+
+    windows: np.ndarray
+    places: np.ndarray
+    logits: np.ndarray
 
 
 class Heaviest(NamedTuple):

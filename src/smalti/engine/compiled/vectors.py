@@ -11,7 +11,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-__all__ = ["INT", "Vectors", "data_of", "is_true", "item", "same_reals"]
+__all__ = ["INT", "Vectors", "data_of", "is_real", "is_true", "item", "same_reals"]
 
 INT = ir.IntType(64)
 VECTOR = 64  # bytes
@@ -87,6 +87,11 @@ def item(builder: Any, data: Any, index: Any, kind: Any) -> Any:
 def is_true(builder: Any, value: Any) -> Any:
     """A boolean argument as one bit."""
     return builder.trunc(value, ir.IntType(1)) if value.type.width > 1 else value
+
+
+def is_real(array: Any, real: Any) -> bool:
+    """Whether it is an array of this type."""
+    return isinstance(array, types.Array) and array.dtype == real
 
 
 def same_reals(*arrays: Any) -> bool:
