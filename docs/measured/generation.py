@@ -151,7 +151,8 @@ def line(row: str, found: Quality, sharp: float) -> str:
     patches = f"{found.patch_copies.share:.1%}"
     return (
         f"| {ROWS[row].name} | {found.n} | {1000 * kid.value:.0f} ({1000 * kid.low:.0f} to {1000 * kid.high:.0f}) | "
-        f"{found.precision:.2f} | {found.recall:.2f} | {found.diversity:.2f} | {copies} | {found.copies.median:.3f} | {patches} | {sharp:.2f} |"
+        f"{found.precision:.2f} | {found.recall:.2f} | {found.diversity:.2f} | {copies} | {found.copies.median:.3f} | "
+        f"{patches} | {sharp:.2f} |"
     )
 
 
