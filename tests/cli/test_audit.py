@@ -87,20 +87,8 @@ def test_a_run_that_was_stopped_goes_on(folders, monkeypatch):
 
 
 def test_a_network_is_audited_with_the_images_that_its_file_holds_out(tmp_path, capsys):
-    arguments = [
-        "--data",
-        "digits",
-        "--network",
-        "ddpmpp-digits",
-        "-n",
-        "2",
-        "--steps",
-        "2",
-        "--pairs",
-        "30",
-        "--sigmas",
-        "0.3,1",
-    ]
+    arguments = ["--data", "digits", "--network", "ddpmpp-digits", "-n", "2", "--steps", "1", "--pairs", "20"]
+    arguments += ["--sigmas", "0.5"]
     arguments += ["--compared", "2", "--denoiser", "gaussian", "--reference", "20", "--rate", "0.05", "--shift", "0"]
     out = tmp_path / "out"
     assert main(["audit", *arguments, "--out", str(out)]) == 0

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from smalti.audit.images import ImagesAudit, called
 from smalti.audit.limits import CONFIDENCE, needed
@@ -22,7 +21,6 @@ __all__ = [
     "images_sections",
     "images_verdicts",
     "percent",
-    "rebuilt",
 ]
 
 SHOWN = 60  # images that the page shows; the table has all
@@ -334,7 +332,7 @@ def _parts(audit: ImagesAudit, number: int) -> list[Panel]:
             f"likeness {patches.likeness[number, r, k]:.4f}",
         ),
     ]
-    collage, how = rebuilt(audit, number), "the most alike ones, in their places"
+    collage, how = patches.rebuilt(number, audit.source), "the most alike ones, in their places"
     if limit is None or audit.covered is None:
         return [*panels, panel("rebuilt out of training patches", collage, how)]
     outside = ~patches.covered(number, 1 - limit)
@@ -344,26 +342,6 @@ def _parts(audit: ImagesAudit, number: int) -> list[Panel]:
         panel("what is nearer than the limit", image, area, dimmed=outside),
         panel("the same area, out of training patches", collage, how, dimmed=outside),
     ]
-
-
-def rebuilt(audit: ImagesAudit, number: int) -> torch.Tensor:
-    """Image `number` rebuilt out of its most alike training patches, brightness and contrast as in these: (C, H, W)."""
-    patches, side = audit.patches, audit.patches.side
-    owner = patches.owners(number)
-    images, places = patches.images[number].ravel(), patches.places[number].reshape(-1, 2)
-    mirrored = patches.mirrored[number].ravel()
-    out = torch.zeros(audit.images[number].shape)
-    used = np.unique(owner[owner != NONE])
-    stored = np.unique(images[used])
-    pixels = dict(zip(stored.tolist(), audit.source.working(stored), strict=True)) if len(used) else {}
-    for flat in used:
-        top, left = patches.rows[flat // len(patches.columns)], patches.columns[flat % len(patches.columns)]
-        row, column = places[flat]
-        patch = pixels[int(images[flat])][:, row : row + side, column : column + side]
-        here = (slice(None), slice(top, top + side), slice(left, left + side))
-        own = torch.from_numpy(owner[here[1:]] == flat)
-        out[here] = torch.where(own, patch.flip(-1) if mirrored[flat] else patch, out[here])
-    return out
 
 
 def images_knows(audit: ImagesAudit) -> list[str]:

@@ -2,10 +2,11 @@
 
 For a p x p patch z of an image and a patch x of a training image, with the mean of each channel taken away from both (z', x'),
 
-    likeness(z, x) = <z', x'> / sqrt((|z'|^2 + n f^2) (|x'|^2 + n f^2)),   n = C p^2,  f = 0.04 (five of 255 grey levels)
+    likeness(z, x) = <z', x'> / (max(|z'|, sqrt(n) f) max(|x'|, sqrt(n) f)),   n = C p^2,  f = 0.1 (13 of 255 grey levels)
 
-which is their correlation, but for the floor f: 1 for a copy, whatever its brightness and contrast, and near 0 for flat patches, which are
-like each other everywhere and show nothing. Negative likeness counts as 0. Patches begin at every `step`-th row and column.
+which is their correlation, but for the floor f: 1 for a copy, whatever its brightness and contrast. Patches with a smaller standard
+deviation than f count the less the flatter they are, since flat patches are like each other everywhere. Negative likeness counts as 0.
+Patches begin at every `step`-th row and column.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from smalti.source import Source
 
 __all__ = ["FLOOR", "PatchMatches", "best_patches", "default_side", "likeness_of", "step_of"]
 
-FLOOR = 0.04  # standard deviation, working scale
+FLOOR = 0.1  # standard deviation, working scale
 BATCH = 16  # images that are searched for, and kept, together
 BLOCK = 256  # training images in memory at a time
 KEPT = 1 << 30  # bytes of training images and their sums that stay in memory
@@ -84,6 +85,39 @@ class PatchMatches:
                 owner[top : top + self.side, left : left + self.side] = flat
         return owner
 
+    def rebuilt(self, number: int, source: Source) -> torch.Tensor:
+        """Image `number` out of its most alike training patches, brightness and contrast as theirs: (C, H, W); black where none is."""
+        found = self.by_pixel(number)
+        alike = found["images"] != NONE
+        y, x = np.indices(self.shape)
+        down, right = y - found["tops"], x - found["lefts"]
+        right = np.where(found["mirrored"], self.side - 1 - right, right)
+        stored = np.unique(found["images"][alike])
+        out = torch.full((source.shape[0], *self.shape), -1.0)
+        if len(stored):
+            pixels = source.working(stored)
+            which = np.searchsorted(stored, found["images"][alike])
+            rows, columns = (found["rows"] + down)[alike], (found["columns"] + right)[alike]
+            out[:, torch.from_numpy(alike)] = pixels[which, :, rows, columns].T
+        return out
+
+    def by_pixel(self, number: int) -> dict[str, np.ndarray]:
+        """For each pixel of image `number` its most alike patch, (H, W) each: "likeness", "images", "tops" and "lefts" of the patch in the
+        image, "rows" and "columns" of its partner in the training image, and "mirrored"; likeness 0 and image -1 for none."""
+        owner = self.owners(number)
+        flat = np.maximum(owner, 0)
+        r, k = np.divmod(flat, len(self.columns))
+        places = self.places[number][r, k]
+        return {
+            "likeness": np.where(owner == NONE, 0, self.likeness[number][r, k]),
+            "images": np.where(owner == NONE, NONE, self.images[number][r, k]),
+            "tops": self.rows[r],
+            "lefts": self.columns[k],
+            "rows": places[..., 0],
+            "columns": places[..., 1],
+            "mirrored": self.mirrored[number][r, k],
+        }
+
     def best(self, number: int) -> tuple[int, int]:
         """(r, k) of the most alike patch of image `number`; of equals the first."""
         r, k = np.unravel_index(int(np.argmax(self.likeness[number])), self.likeness.shape[1:])
@@ -98,9 +132,9 @@ def default_side(shape: tuple[int, ...]) -> int:
 def likeness_of(z: np.ndarray, x: np.ndarray) -> np.ndarray:
     """The likeness of pairs of patches (..., C, p, p), working scale: (...) float64, by its definition."""
     z, x = (patch.astype(np.float64) - patch.mean((-2, -1), keepdims=True, dtype=np.float64) for patch in (z, x))
-    extra = FLOOR**2 * np.prod(z.shape[-3:])
-    norms = [(patch**2).sum((-3, -2, -1)) + extra for patch in (z, x)]
-    return np.maximum(0, (z * x).sum((-3, -2, -1)) / np.sqrt(norms[0] * norms[1]))
+    least = FLOOR**2 * np.prod(z.shape[-3:])
+    norms = [np.maximum((patch**2).sum((-3, -2, -1)), least) for patch in (z, x)]
+    return np.clip((z * x).sum((-3, -2, -1)) / np.sqrt(norms[0] * norms[1]), 0, 1)
 
 
 def best_patches(
@@ -223,9 +257,9 @@ class _Search:
         pixels = stored(self.source.images, np.arange(first, first + count), torch.float64, torch.device("cpu")).numpy()
         pixels = (pixels * self.unit).astype(np.float32)
         sums, spread = _windows(pixels, self.side)
-        extra = (FLOOR * self.unit) ** 2 * self.source.shape[0] * self.side**2
+        least = (FLOOR * self.unit) ** 2 * self.source.shape[0] * self.side**2
         flat = np.pad(pixels.reshape(-1), self.shift)
-        return _Block(first, count, flat, sums, (1 / np.sqrt(spread + extra)).astype(np.float32))
+        return _Block(first, count, flat, sums, (1 / np.sqrt(np.maximum(spread, least))).astype(np.float32))
 
     def _results(self, images: np.ndarray, views: tuple[bool, ...], best: np.ndarray, which: np.ndarray) -> Arrays:
         """The better view for each patch, and its likeness in float64."""

@@ -17,7 +17,7 @@ from smalti.core.schedule import edm_sigmas
 from smalti.core.text import counted
 from smalti.core.validation import LARGEST, SMALLEST_SIGMA, check_sigma, check_z
 from smalti.source import Source
-from smalti.source.decoding import EXTENSIONS, decode
+from smalti.source.decoding import EXTENSIONS, read_picture
 
 __all__ = ["load_z", "open_pictures", "parse_labels", "parse_sigmas", "sigmas_or_levels"]
 
@@ -92,14 +92,7 @@ def open_pictures(
             return images, tuple(f"sample {n}" for n in range(len(images)))
     if path.suffix.lower() in EXTENSIONS and not path.is_dir():
         check_regular(option, path)
-        try:
-            pixels = decode(path.read_bytes(), size)
-        except OSError as error:
-            if error.filename is not None:
-                raise from_os_error(error, f"read {path}") from error
-            raise InputError(f"{option} {path} is no picture that can be read ({error})") from None
-        except Exception as error:  # whatever Pillow raises on a damaged file
-            raise InputError(f"{option} {path} is no picture that can be read ({error})") from None
+        pixels = read_picture(path, size)
         return torch.from_numpy(pixels)[None].float() / 127.5 - 1, (path.name,)
     source = Source.open(kept if path.exists() else text, resolution=size, skip_bad=skip_bad)
     names = source.files if source.files is not None else [f"image {n}" for n in range(len(source))]
@@ -146,6 +139,9 @@ def parse_labels(
 
 
 def _class(word: str, names: Sequence[str], count: int) -> int:
+    if list(names).count(word) > 1:
+        numbers = ", ".join(str(number) for number, name in enumerate(names) if name == word)
+        raise InputError(f"--labels: several classes are called {word!r}; give a number, one of {numbers}")
     if word in names:
         return list(names).index(word)
     if word.isdecimal() and int(word) < count:

@@ -20,8 +20,9 @@ from PIL import Image
 
 from smalti.core.pixels import shown_noisy, to_u8
 from smalti.provenance.explanation import Explanation
+from smalti.report.audit_page import Panel
 
-__all__ = ["ExplanationPage", "render_explanation"]
+__all__ = ["CopyMap", "ExplanationPage", "render_explanation"]
 
 PICTURED = 4000  # training images that the page holds at most: those with the largest shares
 LOSSLESS = 1 << 20  # bytes of training images up to which they are kept exactly
@@ -31,6 +32,34 @@ VIEWS = (
     ("effective", "number of images"),
     ("share", "largest share"),
 )
+
+
+@dataclass(frozen=True)
+class CopyMap:
+    """The most alike training patch at every pixel, (H, W) each.
+
+    Attributes:
+        likeness: 0 to 1.
+        images: stored images, -1 where nothing is alike.
+        tops, lefts: where the patch begins in the picture.
+        rows, columns: where its partner begins in the training image.
+        mirrored: whether it is alike after a horizontal flip.
+        side: of the patches.
+        near: likeness from which a patch is called a near-copy.
+        texts, panels: what the page says and shows of it.
+    """
+
+    likeness: np.ndarray
+    images: np.ndarray
+    tops: np.ndarray
+    lefts: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+    mirrored: np.ndarray
+    side: int
+    near: float
+    texts: Sequence[str] = ()
+    panels: Sequence[Panel] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +76,7 @@ class ExplanationPage:
         limits: sentences on what the page does not know.
         facts: (name, value) pairs.
         version: of smalti.
+        copies: the most alike training patches of a picture, or None.
     """
 
     title: str
@@ -59,13 +89,16 @@ class ExplanationPage:
     limits: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = field(default_factory=tuple)
     version: str = ""
+    copies: CopyMap | None = None
 
 
 def render_explanation(page: ExplanationPage) -> str:
     """The page as one HTML text."""
     shown = page.explanation
     shares, images = shown.shares.numpy(), shown.images.numpy()
+    copies = page.copies
     ranked = [row.number for row in shown.ranking]
+    ranked += [] if copies is None else np.unique(copies.images[copies.images >= 0]).tolist()
     numbers, slots = _slots(images, shares, ranked)
     pictured = min(len(numbers), PICTURED)
     columns = max(1, math.ceil(math.sqrt(pictured)))
@@ -77,6 +110,7 @@ def render_explanation(page: ExplanationPage) -> str:
         "width": width,
         "top": shares.shape[-1],
         "sigmas": [float(sigma) for sigma in shown.sigmas],
+        "sizes": None if shown.sizes is None else [f"{height} x {width}" for height, width in shown.sizes],
         "pixel": list(page.pixel),
         "columns": columns,
         "pictured": pictured,
@@ -101,6 +135,13 @@ def render_explanation(page: ExplanationPage) -> str:
             "share": "The largest share that any one training image has in a pixel: dark is 0, bright is 100 %.",
         },
     }
+    if copies is not None:
+        data["copies"] = _copies(copies, numbers)
+        data["frames"]["copies"] = _strip(_mapped(copies.likeness.reshape(1, -1), height))  # type: ignore[index]
+        data["legends"]["copies"] = (  # type: ignore[index]
+            "How alike the most alike training patch at each pixel is: dark is 0, bright is a copy. It is of the picture itself, the same "
+            "at every level."
+        )
     slot_of = {number: slot for slot, number in enumerate(called)}
     ranking = [{"slot": slot_of[row.number], "name": called[row.number], "row": row} for row in shown.ranking]
     environment = jinja2.Environment(
@@ -113,7 +154,8 @@ def render_explanation(page: ExplanationPage) -> str:
     return environment.get_template("explain.html").render(
         page=page,
         shown=shown,
-        views=VIEWS,
+        views=VIEWS + (("copies", "likeness to training patches"),) * (copies is not None),
+        copies=copies,
         ranking=ranking,
         counterfactuals=sum(row.counterfactual is not None for row in shown.ranking),
         data=Markup(json.dumps(data).replace("<", "\\u003c")),  # no end of the script within
@@ -132,6 +174,22 @@ def _slots(images: np.ndarray, shares: np.ndarray, ranked: Sequence[int]) -> tup
     slot = np.empty(len(numbers), np.int64)
     slot[order] = np.arange(len(numbers))
     return numbers[order], slot[places]
+
+
+def _copies(copies: CopyMap, numbers: np.ndarray) -> dict[str, object]:
+    """For the page's script: slots (one more than all where nothing is alike), places and likeness, pixel by pixel."""
+    order = np.argsort(numbers)
+    found = order[np.searchsorted(numbers[order], np.maximum(copies.images, numbers.min())).clip(0, len(order) - 1)]
+    slots = np.where(copies.images < 0, len(numbers), found)
+    places = [copies.tops, copies.lefts, copies.rows, copies.columns, copies.mirrored]
+    return {
+        "side": copies.side,
+        "near": copies.near,
+        "picture": copies.panels[0].uri if copies.panels else "",
+        "slots": _packed(slots, np.uint32),
+        "places": _packed(np.stack(places, -1), np.int16),
+        "likeness": _packed(copies.likeness, np.float32),
+    }
 
 
 def _packed(values: np.ndarray, dtype: type) -> str:

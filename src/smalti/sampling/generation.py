@@ -18,8 +18,10 @@ from smalti.core.errors import InputError
 from smalti.core.noise import check_seed
 from smalti.core.progress import progress as show_progress
 from smalti.core.validation import check_count, check_integer, check_labels
+from smalti.denoisers.base import check_source
 from smalti.sampling.coarse_to_fine import check_eta, coarse_to_fine_steps, linear_levels
 from smalti.sampling.resampling import area_down
+from smalti.sampling.sampler import check_room
 from smalti.source import Source
 
 __all__ = ["GenerateResult", "default_sizes", "generate", "pyramid", "scale_denoisers", "steps_of"]
@@ -88,12 +90,14 @@ def generate(
         GenerateResult.
 
     Raises:
-        InputError: n, steps, eta, labels or sizes out of range; images that cannot be halved, where no sizes are given.
+        InputError: no source; n, steps, eta, labels or sizes out of range; images that cannot be halved, where no sizes are given.
     """
     n, size, seed = check_count("n", n), check_count("batch_size", batch_size), check_seed(check_integer("seed", seed))
     for count in steps if isinstance(steps, (list, tuple)) else () if steps is None else (steps,):
         linear_levels(count)
     check_eta(eta)
+    check_source(source)
+    check_room(n, min(size, n), source.shape)
     classes = check_labels(labels, n, source.num_classes)
     denoisers = scale_denoisers(source, sizes, denoiser)
     counts = steps_of(denoisers, steps)

@@ -522,8 +522,9 @@ def _facts(found: ImagesAudit, source: Source, others: Source | None) -> list[tu
         ("patches", f"{side} x {side}, every {counted(step_of(side), 'pixel')}, shifts up to {found.shift}"),
         (
             "likeness of patches",
-            "correlation of the pixels, each channel less its mean; 0.04 is added to the contrast of both, so that flat patches are like "
-            "nothing",
+            "correlation of the pixels, each channel less its mean; patches with a standard deviation below 0.1 (13 of 255 grey "
+            "levels) count "
+            "the less the flatter they are",
         ),
     ]
     if found.features is not None:

@@ -18,6 +18,7 @@ from smalti.core.text import counted
 if TYPE_CHECKING:
     import torch
 
+    from smalti.audit.copy_search import CopySearch
     from smalti.core.table import Table
     from smalti.provenance.explanation import Explanation
     from smalti.source import Source
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["explain"]
 
 PAGE, ARRAYS, TABLE = "explain.html", "explain.npz", "levels.csv"
-OF_SAMPLES = ("steps", "solver", "region", "stop", "counterfactuals")  # options about a sample of the denoiser
-RANKED = 10  # images whose influence is listed
+OF_SAMPLES = ("solver", "region", "stop", "counterfactuals")  # options about a sample of the denoiser
+OF_METHOD = ("denoiser", "network", "param", "backend")
 
 
 @command
@@ -61,12 +62,43 @@ def explain(
         ),
         REGULAR,
     ] = None,
+    generated: Annotated[
+        int | None,
+        typer.Option(
+            help="Instead: the image of this number of `smalti generate` with --data and --seed, scale by scale; 0 is the first.",
+            rich_help_panel=options.METHOD,
+        ),
+        Between(0, 2**63 - 1, "an integer from 0"),
+    ] = None,
     draws: Annotated[
         int, typer.Option(help="Of noise at each level, for --image.", rich_help_panel=options.METHOD), Between(2, 1000)
     ] = 8,
+    patch: Annotated[
+        int | None,
+        typer.Option(
+            help="Side of the patches that are looked for in the training images, for --image.",
+            show_default="a quarter of the image",
+            rich_help_panel=options.METHOD,
+        ),
+        Between(1, 10_000),
+    ] = None,
+    shift: Annotated[
+        int,
+        typer.Option(
+            help="How far beside its place a patch is looked for, in pixels, for --image.",
+            rich_help_panel=options.METHOD,
+        ),
+        Between(0, 1000),
+    ] = 2,
     steps: Annotated[
-        int, typer.Option(help="Solver steps of the sample.", rich_help_panel=options.METHOD), Between(1, 1000)
-    ] = 18,
+        int | None,
+        typer.Option(
+            help="Solver steps of the sample; with --generated, steps at each scale.",
+            show_default="18, or 10 with --generated",
+            rich_help_panel=options.METHOD,
+        ),
+        Between(1, 1000),
+    ] = None,
     solver: Annotated[
         options.Solver, typer.Option(help="First order (euler) or second (heun).", rich_help_panel=options.METHOD)
     ] = options.Solver.EULER,
@@ -100,43 +132,59 @@ def explain(
 ) -> None:
     """Which training pixels made this pixel: one page to look at, by pixel and noise level.
 
-    A sample (--seed), a noisy image (--input with --sigma) or a picture from anywhere (--image). Writes explain.html, one file that needs
-    nothing from elsewhere, explain.npz (the same numbers) and run.json into the --out folder, whose path is the last line on stdout.
+    A sample (--seed), a noisy image (--input with --sigma), a generated image (--generated) or a picture from anywhere (--image), of which
+    it is looked for near-copies of training patches too, moved or mirrored. Writes explain.html, one file that needs nothing from
+    elsewhere, explain.npz (the same numbers) and run.json into the --out folder, whose path is the last line on stdout.
     """
     if noisy is not None and (image is not None or seed is not None):
         raise InputError(f"--input and {'--seed' if image is None else '--image'} were given; explain one thing")
+    if generated is not None and (noisy is not None or image is not None):
+        raise InputError(f"--generated and {'--image' if noisy is None else '--input'} were given; explain one thing")
     if (sigma is None) != (noisy is None):
         raise InputError("--input needs its noise level, --sigma, and --sigma is for --input alone")
     if image is None:
-        run.invocation.refuse(("draws",), "without --image")
+        run.invocation.refuse(("draws", "patch", "shift"), "without --image")
     if image is not None or noisy is not None:
         other = "--image" if noisy is None else "--input"
-        run.invocation.refuse(OF_SAMPLES, f"with {other}, as it is about a sample")
+        run.invocation.refuse((*OF_SAMPLES, "steps"), f"with {other}, as it is about a sample")
+    if generated is not None:
+        run.invocation.refuse(
+            (*OF_METHOD, *OF_SAMPLES), "with --generated, whose denoisers are those of `smalti generate`"
+        )
     place = _region(region)
+    from smalti.audit.copy_search import copy_search
     from smalti.cli.inputs import load_z, parse_labels
     from smalti.cli.printing import print_path, print_table
     from smalti.cli.runs import long_run
-    from smalti.provenance.explanation import check_region, check_shares, default_levels
+    from smalti.provenance.explanation import (
+        check_region,
+        check_shares,
+        default_levels,
+        explain_generated,
+        sample_units,
+    )
+    from smalti.sampling.generation import default_sizes
 
     chosen = method.choose()
+    steps = steps or (18 if generated is None else 10)
     with run.folder((PAGE, ARRAYS, TABLE)) as folder:
         source = images.open()
         z, digest = load_z(noisy, source.shape) if noisy else (None, None)
         if z is not None and len(z) != 1:
             raise InputError(f"{noisy} holds {counted(len(z), 'image')}; explain one at a time")
         picture = _picture(image, source) if image else None
-        denoiser = chosen.create(source)
-        check_shares(denoiser)
+        denoiser = chosen.create(source) if generated is None else None
+        if denoiser is not None:
+            check_shares(denoiser)
         place = check_region(place, source.shape)
-        labels = parse_labels(method.labels, 1, source.class_names, denoiser.num_classes)
-        sampled = z is None and picture is None
-        total = (
-            steps + 1 + min(counterfactuals, RANKED, len(source))
-            if sampled
-            else 1
-            if picture is None
-            else len(default_levels())
-        )
+        labels = parse_labels(method.labels, 1, source.class_names, source.num_classes)
+        sampled = z is None and picture is None and generated is None
+        if sampled:
+            total = sample_units(steps, stop, counterfactuals, len(source))
+        elif generated is not None:
+            total = len(default_sizes(source.shape)) * (steps - 1)
+        else:
+            total = 1 if picture is None else len(default_levels()) + 1
         contents = images.content(source) | method.content(chosen) | {"noisy": digest, "labels": labels}
         contents["image"] = None if picture is None else hashlib.sha256(picture.numpy().tobytes()).hexdigest()
         if not run.start(folder, total, contents, data=source.name, seed=seed):
@@ -147,15 +195,29 @@ def explain(
                 "stop": stop,
                 "counterfactuals": counterfactuals,
             }
-            with long_run(folder, total, "explaining", "level") as advance:
-                found = _explained(
-                    denoiser, (z, sigma, picture), seed or 0, labels, top, draws, sampler, folder.pieces(), advance
-                )
-            if sampled:
+            searched = None
+            with long_run(folder, total, "explaining", "step") as advance:
+                if generated is not None:
+                    label = None if labels is None else labels[0]
+                    found = explain_generated(
+                        source, generated, seed or 0, steps, top, label, progress=advance, keep=folder.pieces()
+                    )
+                else:
+                    found = _explained(
+                        denoiser, (z, sigma, picture), seed or 0, labels, top, draws, sampler, folder.pieces(), advance
+                    )
+                if picture is not None:
+                    searched = copy_search(source, picture, patch, shift, advance, folder.pieces())
+            name = chosen.name if generated is None else "the denoiser of `smalti generate`"
+            if generated is not None:
+                scales = ", ".join(f"{height} x {width}" for height, width in dict.fromkeys(found.sizes or ()))
+                what = f"Image {generated} of seed {seed or 0} of `smalti generate`, coarse to fine ({scales}), step by step."
+            elif sampled:
                 what = f"A sample of {chosen.name} (seed {seed or 0}, {counted(steps, 'step')} of {solver}), level by level."
             else:
                 what = f"{'A noisy image' if picture is None else 'A picture from elsewhere'}, {(noisy or image).name}."  # type: ignore[union-attr]
-            _write(folder.path, found, source, chosen.name, *_words(found, chosen.name, what, sampled))
+            lead, limits = _words(found, name, what, sampled)
+            _write(folder.path, found, source, name, lead, limits, searched)
             folder.finish(total)
             print_table(_levels(found), TABLE)
     print_path(folder.path)
@@ -197,37 +259,36 @@ def _picture(path: Path, source: Source) -> torch.Tensor:
     """The picture as one image of the source's shape, (C, H, W) in the working scale, by the rules of data sets."""
     import torch
 
+    from smalti.audit.images import fitted
     from smalti.source.decoding import read_picture
 
-    pixels = read_picture(path, source.shape[1:])
-    found = torch.from_numpy(pixels).float() / 127.5 - 1
-    channels = source.shape[0]
-    if found.shape[0] == channels:
-        return found
-    if channels == 3 and found.shape[0] == 1:
-        return found.expand(3, -1, -1).clone()
-    if channels == 1 and found.shape[0] == 3:
-        weights = found.new_tensor([0.299, 0.587, 0.114])[
-            :, None, None
-        ]  # ITU-R BT.601, as grey pictures are made of coloured ones
-        return (found * weights).sum(0, keepdim=True)
-    raise InputError(f"{path} has {found.shape[0]} channels; the training images have {channels}")
+    pixels = torch.from_numpy(read_picture(path, source.shape[1:])).float() / 127.5 - 1
+    return fitted(pixels[None], source.shape, str(path))[0]
 
 
-def _write(path: Path, found: Explanation, source: Source, name: str, lead: list[str], limits: list[str]) -> None:
+def _write(
+    path: Path,
+    found: Explanation,
+    source: Source,
+    name: str,
+    lead: list[str],
+    limits: list[str],
+    searched: CopySearch | None,
+) -> None:
     import numpy as np
 
+    from smalti.audit.images import called
     from smalti.core.code import package_version
     from smalti.core.files import atomic_write, save_npz
     from smalti.report.explanation_page import ExplanationPage, render_explanation
 
     _, height, width = source.shape
-    middle = min(range(len(found.sigmas)), key=lambda i: abs(found.sigmas[i] - 0.6))
+    middle = min(reversed(range(len(found.sigmas))), key=lambda i: abs(found.sigmas[i] - 0.6))  # of the finest scale
     page = ExplanationPage(
         title="Where this picture comes from",
         lead=lead,
         explanation=found,
-        names={number: _called(source, number) for number in _shown(found)},
+        names={number: called(source, number) for number in _shown(found, searched)},
         training=np.asarray(source.images),
         pixel=(height // 2, width // 2),
         start=middle,
@@ -241,6 +302,7 @@ def _write(path: Path, found: Explanation, source: Source, name: str, lead: list
             ("digest of the training images", source.fingerprint()[:16]),
         ],
         version=package_version(),
+        copies=None if searched is None else searched.map(),
     )
     with atomic_write(path / PAGE) as file:
         file.write(render_explanation(page).encode())
@@ -249,6 +311,8 @@ def _write(path: Path, found: Explanation, source: Source, name: str, lead: list
         for name in ("noisy", "denoised", "images", "shares", "places", "rest", "effective")
     }
     arrays["sigmas"] = np.array(found.sigmas)
+    if found.sizes is not None:
+        arrays["sizes"] = np.array(found.sizes)
     if found.errors is not None:
         arrays["errors"] = found.errors.numpy()
     if found.ranking:
@@ -257,6 +321,8 @@ def _write(path: Path, found: Explanation, source: Source, name: str, lead: list
         arrays["counterfactual"] = np.array(
             [np.nan if row.counterfactual is None else row.counterfactual for row in found.ranking]
         )
+    if searched is not None:
+        arrays |= {f"copy_{name}": values for name, values in searched.patches.by_pixel(0).items()}
     save_npz(path / ARRAYS, arrays)
     _levels(found).save(path / TABLE)
 
@@ -266,31 +332,19 @@ def _levels(found: Explanation) -> Table:
     from smalti.core.table import Table
 
     columns = ("sigma", "effective_images_median", "largest_share_median", "largest_share_maximum")
-    rows = zip(found.sigmas, found.effective, found.shares[..., 0], strict=True)
-    return Table(
-        columns,
-        [
-            dict(
-                zip(columns, (sigma, float(effective.median()), float(share.median()), float(share.max())), strict=True)
-            )
-            for sigma, effective, share in rows
-        ],
-        note="over pixels",
-    )
+    rows = []
+    for level, (sigma, effective, share) in enumerate(
+        zip(found.sigmas, found.effective, found.shares[..., 0], strict=True)
+    ):
+        values = sigma, float(effective.median()), float(share.median()), float(share.max())
+        size = {} if found.sizes is None else {"size": "{} x {}".format(*found.sizes[level])}
+        rows.append(size | dict(zip(columns, values, strict=True)))
+    return Table((*(["size"] if found.sizes is not None else []), *columns), rows, note="over pixels")
 
 
-def _shown(found: Explanation) -> set[int]:
-    return set(found.images.unique().tolist()) | {row.number for row in found.ranking}
-
-
-def _called(source: Source, number: int) -> str:
-    """What to call a training image: its file where it has one, else its number; and its class."""
-    if source.files is not None:
-        return str(source.files[number])
-    name = f"image {number}"
-    if source.labels is not None and source.class_names is not None:
-        name += f" ({source.class_names[int(source.labels[number])]})"
-    return name
+def _shown(found: Explanation, searched: CopySearch | None) -> set[int]:
+    shown = set(found.images.unique().tolist()) | {row.number for row in found.ranking}
+    return shown if searched is None else shown | searched.numbers()
 
 
 def _words(found: Explanation, name: str, what: str, sampled: bool) -> tuple[list[str], list[str]]:
@@ -310,9 +364,20 @@ def _words(found: Explanation, name: str, what: str, sampled: bool) -> tuple[lis
             "Influence is first order: it holds while many images share a pixel, and says nothing below a noise level of about 0.2. "
             "The counterfactual is what really happens."
         )
+    if found.sizes is not None:
+        limits.append(
+            "It was made coarse to fine: but for the last step of a scale, what the denoiser answers is kept for its detail alone, and "
+            "takes its low frequencies from the finished coarser image. What came from the scales before it, only their shares say."
+        )
     if found.errors is not None:
         limits.append(
             "The picture is not one that the denoiser made. Noise was added to it, and shares are averages over draws of noise, "
             f"with standard errors; an image that is not listed in every draw may have up to {100 * found.unlisted:.2g} % more."
+        )
+        limits.append(
+            "What is called a near-copy is more alike than a fixed number. How often patches of unrelated pictures are as alike "
+            "is not known here: "
+            "smalti audit learns it from held-out images. Copies that were turned, scaled or moved further than a few pixels are "
+            "not looked for."
         )
     return lead, limits
