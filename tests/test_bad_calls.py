@@ -11,7 +11,10 @@ import torch
 
 import smalti
 from helpers import random_source
+from smalti import quality
 from smalti.denoisers import REGISTRY, create, register
+from smalti.networks.conversion import convert
+from smalti.source.indexing import class_indices
 
 SOURCE = random_source(5, (1, 7, 7), labels=True)
 HUGE = 10**400
@@ -29,6 +32,18 @@ class Untouched(smalti.Denoiser):
 
 D = Untouched()
 OPTIMAL = smalti.Optimal(SOURCE)
+PICTURE = np.random.default_rng(0).integers(0, 256, (3, 12, 12), dtype=np.uint8)
+PIXELS = quality.load_features("pixels")
+REFERENCE = quality.Reference(SOURCE, random_source(6, (1, 7, 7), seed=1), PIXELS)
+
+
+class TWINS:
+    """Data with two classes of one name."""
+
+    @staticmethod
+    def open():
+        return class_indices(np.array([0, 1]), ("a", "a"), "a")
+
 
 CALLS = {
     "sample(None)": (lambda: smalti.sample(None), "a denoiser is needed.*not None"),
@@ -134,6 +149,40 @@ CALLS = {
     "heatmaps of letters": (lambda: smalti.PSPCFlex(SOURCE, "a" * 10_000), "no file"),
     "thresholds huge": (lambda: smalti.PSPCFlex(SOURCE, thresholds=HUGE), "the threshold must be a number"),
     "thresholds text": (lambda: smalti.PSPCFlex(SOURCE, thresholds="x"), "the threshold must be a number"),
+    "generate(None)": (lambda: smalti.generate(None), "a source is needed, not NoneType"),
+    "generate of an array": (lambda: smalti.generate(SOURCE.images), "a source is needed, not ndarray"),
+    "generate, n 10^12": (lambda: smalti.generate(SOURCE, n=10**12), "GB of memory"),
+    "generate, n 10^12, labels": (lambda: smalti.generate(SOURCE, n=10**12, labels=1), "GB of memory"),
+    "generate_like(None)": (lambda: smalti.generate_like(None), "a picture is a file or an array, not None"),
+    "generate_like of bytes": (lambda: smalti.generate_like(b"a.png"), "a picture is a file or an array"),
+    "generate_like of a device": (lambda: smalti.generate_like("/dev/zero"), "not a regular file"),
+    "generate_like, n 10^12": (lambda: smalti.generate_like(PICTURE, patch_size=5, n=10**12), "GB of memory"),
+    "tile as text": (lambda: smalti.generate_like(PICTURE, patch_size=5, tile="no"), "tile must be True or False"),
+    "sources as text": (lambda: smalti.generate_like(PICTURE, patch_size=5, sources="no"), "sources must be True"),
+    "symmetric, a list": (lambda: smalti.generate_like(PICTURE, patch_size=5, symmetric=["x"]), "symmetric is"),
+    "keep, an object": (
+        lambda: smalti.generate_like(PICTURE, patch_size=5, keep=object()),
+        "keep is a file or an array",
+    ),
+    "influence of a region": (lambda: smalti.influence(OPTIMAL, (0, 0, 2, 2)), "of is a function of the image"),
+    "influence of a class": (lambda: smalti.influence(smalti.Optimal, len), "Optimal has no posterior weights"),
+    "influence, stop None": (lambda: smalti.influence(OPTIMAL, len, stop=None), "stop must be a number, not None"),
+    "Source of a sparse tensor": (lambda: smalti.Source(torch.zeros(2, 1, 4, 4).to_sparse()), "sparse; give a dense"),
+    "Source on meta": (lambda: smalti.Source(torch.zeros(2, 1, 4, 4, device="meta")), "meta device"),
+    "Source.of a huge label": (lambda: smalti.Source.of([(PICTURE, 10**30)]), "labels that are too large"),
+    "Source, name 3": (lambda: smalti.Source(SOURCE.images, name=3), "name must be text, not 3"),
+    "Source.open, classes 1.5": (lambda: smalti.Source.open("digits", classes=1.5), "classes are names or numbers"),
+    "Source.open, skip_bad as text": (lambda: smalti.Source.open("digits", skip_bad="no"), "skip_bad must be True"),
+    "a class of two": (lambda: TWINS.open(), "several classes are called 'a'; give a number, one of 0, 1"),
+    "convert to None": (lambda: convert("dit-digits", None), "the file to write is a path, not None"),
+    "convert to NUL": (lambda: convert("dit-digits", "a\0.safetensors"), "the file to write is a path"),
+    "convert, half as text": (lambda: convert("dit-digits", "a.safetensors", half="no"), "half must be True or False"),
+    "features(None)": (lambda: quality.load_features(None), "features are a name .* not None"),
+    "measure(None)": (lambda: quality.measure(None, REFERENCE), "samples are a floating tensor .* not NoneType"),
+    "measure of bytes": (lambda: quality.measure(Z.to(torch.uint8), REFERENCE), "not torch.uint8"),
+    "measure against None": (lambda: quality.measure(Z, None), "a Reference.* is needed, not None"),
+    "Reference(None)": (lambda: quality.Reference(None, SOURCE, PIXELS), "a source is needed"),
+    "Reference, features as text": (lambda: quality.Reference(SOURCE, SOURCE, "pixels"), "features are needed"),
     "check_denoiser(None)": (lambda: smalti.check_denoiser(None), "a denoiser is needed"),
 }
 

@@ -66,3 +66,8 @@ def test_what_it_refuses(denoiser):
         azula_denoiser(denoiser, None)
     with pytest.raises(smalti.InputError, match="a denoiser is needed"):
         azula_denoiser(smalti.Optimal, VPSchedule())
+    model = azula_denoiser(denoiser, VPSchedule())
+    with pytest.raises(smalti.InputError, match="a time is a number"):
+        model(torch.zeros(1, *denoiser.shape), "x")
+    with pytest.raises(smalti.InputError, match="noisy images are a floating tensor"):
+        model(None, torch.tensor(0.5))

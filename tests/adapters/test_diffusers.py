@@ -77,3 +77,25 @@ def test_what_it_refuses():
     scheduler = diffusers.DDIMScheduler(rescale_betas_zero_snr=True)
     with pytest.raises(smalti.InputError, match="pure noise"):
         diffusers_model(DENOISER, scheduler)(noise(), 999)
+    with pytest.raises(smalti.InputError, match=r"give a scheduler, DDIMScheduler\(\), not its class"):
+        diffusers_model(DENOISER, diffusers.DDIMScheduler)
+    with pytest.raises(smalti.InputError, match=r"expects a variance of the network .learned_range"):
+        diffusers_model(DENOISER, diffusers.DDPMScheduler(variance_type="learned_range"))
+    for sample, t, said in (
+        (noise(), "x", "a time is a number"),
+        (None, 5, "noisy images are a floating tensor"),
+        (noise().long(), 5, "noisy images are a floating tensor"),
+        (noise(2), torch.tensor([1, 2, 3]), r"\(3,\) times for 2 noisy images"),
+    ):
+        with pytest.raises(smalti.InputError, match=said):
+            model(sample, t)
+
+
+def test_it_is_not_saved(tmp_path):
+    """A folder would be left that nothing can load."""
+    model = diffusers_model(DENOISER, diffusers.DDIMScheduler())
+    with pytest.raises(smalti.InputError, match="cannot be saved as a diffusers model"):
+        model.save_pretrained(tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+    with pytest.raises(smalti.InputError, match="cannot be saved"):
+        diffusers.DDIMPipeline(unet=model, scheduler=diffusers.DDIMScheduler()).save_pretrained(tmp_path / "y")

@@ -74,6 +74,11 @@ def test_what_it_refuses():
     for labels in (
         torch.full((3, CLASSES), 1 / 3),
         torch.eye(CLASSES)[[0, 1, 1]] * torch.tensor([[1.0], [1.0], [0.0]]),
+        torch.tensor([0, 1, 1]),  # numbers
+        torch.eye(2 * CLASSES)[[0, 1, 1]],
+        torch.eye(3 * CLASSES)[:1].reshape(3, CLASSES).T,  # of as many entries as the rows would have
+        [0, 1, 1],
+        "cat",
     ):
         with pytest.raises(smalti.InputError, match="one-hot rows"):
             net(noise(), 0.5, labels)

@@ -51,6 +51,15 @@ def test_a_picture_from_anywhere_is_brought_to_the_training_images(tmp_path, mod
         assert (np.diff(arrays["sigmas"]) < 0).all()
 
 
+def test_a_generated_image_is_explained_by_the_same_page(tmp_path, capsys):
+    assert run("--generated", 2, "--seed", 3, "--steps", 3, "--out", tmp_path / "out") == 0
+    page = (tmp_path / "out" / "explain.html").read_text("utf-8")
+    assert "Image 2 of seed 3 of `smalti generate`, coarse to fine (8 x 8)" in page
+    assert "coarse to fine: but for the last step" in page
+    with np.load(tmp_path / "out" / "explain.npz") as arrays:
+        assert arrays["sizes"].tolist() == [[8, 8]] * 2
+
+
 def test_a_picture_is_looked_for_in_the_training_images(tmp_path):
     """A training image moved down by one, mirrored and saved as a file: found, with its place."""
     digit = smalti.Source.open("digits", limit=60).images[17, 0]
@@ -78,6 +87,8 @@ def test_a_picture_is_looked_for_in_the_training_images(tmp_path):
         (["--region", "6,6,4,4"], "does not lie in 8 x 8"),
         (["--denoiser", "gaussian"], "not made of shares"),
         (["--draws", 1], "--draws"),
+        (["--generated", 0, "--denoiser", "local-score"], "--denoiser has no effect with --generated"),
+        (["--generated", 0, "--input", "z.npy", "--sigma", 1], "explain one thing"),
         (["--patch", 3], "--patch has no effect without --image"),
         (["--image", "nothing.png"], "nothing.png"),
         (["--image", "z.npy"], "z.npy is not an image that can be read (not a readable image)"),
@@ -104,11 +115,14 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(tmp_path, monkeypatc
     monkeypatch.setattr(module, "influence", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
     assert run(*arguments, "--out", tmp_path / "out") == 130
     monkeypatch.setattr(module, "influence", influence)
+    sampled, sample = [], module.sample
+    monkeypatch.setattr(module, "sample", lambda d, *a, **k: sampled.append(len(d.source)) or sample(d, *a, **k))
     attributed = []
     attribute = smalti.PSPCSquare.attribute
     monkeypatch.setattr(smalti.PSPCSquare, "attribute", lambda *a, **k: attributed.append(1) or attribute(*a, **k))
     assert run(*arguments, "--out", tmp_path / "out", "--resume") == 0
     assert attributed == []
+    assert sampled == [59]  # without an image; the sample itself was kept
     with np.load(tmp_path / "whole" / "explain.npz") as whole, np.load(tmp_path / "out" / "explain.npz") as resumed:
         assert set(whole) == set(resumed)
         assert all(np.array_equal(whole[name], resumed[name], equal_nan=True) for name in whole)

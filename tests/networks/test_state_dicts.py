@@ -236,3 +236,51 @@ def test_names_are_printed_without_what_a_terminal_obeys(tmp_path):
             with pytest.raises(InputError) as caught:
                 Network.load(tmp_path / file, config=wanted)
             assert all(c.isprintable() for c in str(caught.value))
+
+
+NAMED = {
+    "diffusers' UNet2DModel alone; give the folder": "conv_in conv_norm_out down_blocks.0.resnets.0.conv1 time_embedding.linear_1",
+    "UNet2DConditionModel, which is conditional on text": "conv_in down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k",
+    "with an encoder of text": "cond_stage_model.transformer model.diffusion_model.out.0",
+    "an autoencoder": "quant_conv decoder.conv_in",
+    "score_sde's": "module.all_modules.0 module.all_modules.1",
+    "the PyTorch port of DDPM": "temb.dense.0 down.0.block.0.norm1 conv_in",
+    "DiT or SiT": "x_embedder.proj t_embedder.mlp.0 blocks.0.attn.qkv",
+    "lucidrains'": "model.init_conv model.downs.0.0.block1.proj model.ups.0.0.block1.proj",
+}
+
+
+@pytest.mark.parametrize("says", NAMED)
+def test_networks_that_are_not_built_are_told_by_their_names(says, tmp_path):
+    state = {f"{name}.weight": torch.ones(2) for name in NAMED[says].split()}
+    torch.save({"model": state, "epoch": 1}, tmp_path / "x.pt")
+    save_file(state, tmp_path / "x.safetensors")
+    for path in (tmp_path / "x.pt", tmp_path / "x.safetensors"):
+        with pytest.raises(InputError, match=re.escape(says)) as caught:
+            Network.load(path)
+        assert "architecture" not in str(caught.value)
+    if "diffusers' UNet2DModel" in says:
+        (tmp_path / "config.json").write_text("{}")
+        with pytest.raises(InputError, match=f"give its folder, {re.escape(str(tmp_path))}"):
+            Network.load(tmp_path / "x.pt")
+
+
+def test_what_is_no_checkpoint_yet(tmp_path):
+    """A name of the hub, its cache, a training's folder, a pointer of git."""
+    with pytest.raises(InputError, match="if it is a model of the Hugging Face hub, download it"):
+        Network.load("google/ddpm-cifar10-32")
+    (tmp_path / "models--x" / "snapshots" / "abc").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"give a snapshot in it, .*/snapshots/abc"):
+        Network.load(tmp_path / "models--x")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "optimizer.bin").write_bytes(b"x")
+    (tmp_path / "state" / "pytorch_model.bin").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"pytorch_model\.bin alone does not say what network"):
+        Network.load(tmp_path / "state")
+    (tmp_path / "state" / "model_index.json").write_text('{"_class_name": "DiTPipeline", "transformer": []}')
+    with pytest.raises(InputError, match=r"a 'DiTPipeline' without a unet; smalti reads"):
+        Network.load(tmp_path / "state")
+    for name in ("x.safetensors", "x.pkl", "x.bin", "x.onnx"):
+        (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+        with pytest.raises(InputError, match="a Git LFS pointer"):
+            Network.load(tmp_path / name, config={"convention": "edm"} if name == "x.onnx" else None)

@@ -228,7 +228,9 @@ def _no_space(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("where", ["os.posix_fallocate", "numpy.save", "os.rename", "os.fsync", "json.dump"])
+@pytest.mark.parametrize(
+    "where", ["os.posix_fallocate", "smalti.source.cache.save_npy", "os.rename", "os.fsync", "json.dump"]
+)
 def test_a_disk_that_fills_up(folder: Path, cache: Path, monkeypatch, rgb, where: str) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(where, _no_space)
@@ -277,6 +279,21 @@ def test_a_real_limit_on_file_size(folder: Path, cache: Path) -> None:
     assert "not cached" in run.stderr
     assert run.stdout.split() == [Source.open(folder).fingerprint(), "False"]
     assert len(entries(cache)) == 1
+
+
+def test_room_for_the_images_but_not_for_the_names(folder: Path, cache: Path) -> None:
+    """numpy's own writing said "6 requested and 1 written", and the advice was of a folder that cannot be written."""
+    resource = pytest.importorskip("resource")
+    for path in list(folder.rglob("*.png")):
+        path.rename(path.with_stem("long-" * 20 + path.stem))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        with pytest.warns(UserWarning, match=r"not cached in .* \(File too large\).*a folder with room"):
+            assert len(Source.open(folder)) == 6
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert entries(cache) == []
 
 
 def test_two_processes_at_once(folder: Path, cache: Path) -> None:

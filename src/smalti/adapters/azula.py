@@ -11,7 +11,7 @@ import torch
 from azula.denoise import Denoiser as Base
 from azula.denoise import DiracPosterior
 
-from smalti.adapters.scale import check_denoiser, clean
+from smalti.adapters.scale import check_denoiser, clean, times
 from smalti.core.errors import InputError
 from smalti.core.validation import shown
 
@@ -43,6 +43,6 @@ class AzulaDenoiser(Base):  # type: ignore[misc]
             x_t: (B, C, H, W); t: the time, 0-d or (B,).
             labels: classes, as the denoiser takes them.
         """
-        alpha, sigma = self.schedule(torch.as_tensor(t, dtype=torch.float64))
+        alpha, sigma = self.schedule(times(t, torch.float64))
         mean = clean(self.denoiser, x_t, alpha.to("cpu"), sigma.to("cpu"), labels)
         return DiracPosterior(mean=mean.to(x_t.dtype))

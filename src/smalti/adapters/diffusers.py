@@ -19,7 +19,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.unets.unet_2d import UNet2DOutput
 
-from smalti.adapters.scale import check_denoiser, clean, spread
+from smalti.adapters.scale import check_denoiser, clean, spread, times
 from smalti.core.errors import InputError
 from smalti.core.validation import shown
 from smalti.networks.tables import DiscreteTable
@@ -32,7 +32,7 @@ PREDICTIONS = ("epsilon", "v_prediction", "sample")
 class DiffusersModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """A denoiser with the face of a `UNet2DModel`: what `DDIMPipeline` and its like call `unet`. Made by `around`.
 
-    Its configuration has `sample_size`, `in_channels` and `out_channels`. It has no weights, so that it cannot be saved.
+    Its configuration has `sample_size`, `in_channels` and `out_channels`. It has no weights, and cannot be saved.
     """
 
     @register_to_config
@@ -52,6 +52,8 @@ class DiffusersModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
             InputError: no denoiser; a scheduler without `alphas_cumprod`, or with another prediction type.
         """
         channels, height, width = check_denoiser(denoiser)
+        if isinstance(scheduler, type):
+            raise InputError(f"give a scheduler, {scheduler.__name__}(), not its class")
         abar = getattr(scheduler, "alphas_cumprod", None)
         if abar is None:
             raise InputError(
@@ -63,10 +65,26 @@ class DiffusersModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
             raise InputError(
                 f"the scheduler's prediction_type is {shown(prediction)}; {', '.join(PREDICTIONS)} can be given"
             )
+        variance = getattr(getattr(scheduler, "config", None), "variance_type", None)
+        if isinstance(variance, str) and variance.startswith("learned"):
+            raise InputError(
+                f"the scheduler expects a variance of the network ({variance}); make it with variance_type='fixed_small'"
+            )
         model = cls(height if height == width else (height, width), channels, channels, prediction)
         model.denoiser, model.table = denoiser, DiscreteTable(torch.as_tensor(abar))
         return model
 
+    def save_pretrained(self, *_: Any, **__: Any) -> None:
+        """A denoiser has no weights that a file could hold.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            "a denoiser cannot be saved as a diffusers model; keep what it was made of, and make the model again"
+        )
+
+    @torch.compiler.disable
     def forward(
         self,
         sample: torch.Tensor,
@@ -85,7 +103,7 @@ class DiffusersModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Raises:
             InputError: a timestep outside of the table, or one of pure noise.
         """
-        sigma = self._sigma(torch.as_tensor(timestep))
+        sigma = self._sigma(times(timestep))
         alpha = 1 / (1 + sigma**2).sqrt()
         s = sigma * alpha
         x = clean(self.denoiser, sample, alpha, s, class_labels)

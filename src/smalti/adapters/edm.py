@@ -13,6 +13,7 @@ from torch import nn
 
 from smalti.adapters.scale import check_denoiser
 from smalti.core.errors import InputError
+from smalti.core.validation import shown
 
 __all__ = ["EDMNet"]
 
@@ -74,13 +75,16 @@ class EDMNet(nn.Module):
     def _classes(self, one_hot: torch.Tensor | None, batch: int) -> torch.Tensor | None:
         if one_hot is None or not self.label_dim:
             return None
-        rows = torch.as_tensor(one_hot).reshape(-1, self.label_dim).to("cpu", torch.float64)
+        words = f"class_labels must be one-hot rows (B, {self.label_dim}), or all rows zero for no condition"
+        if not isinstance(one_hot, torch.Tensor) or one_hot.shape[-1:] != (self.label_dim,) or one_hot.ndim > 2:
+            raise InputError(
+                f"{words}, not {shown(one_hot) if not isinstance(one_hot, torch.Tensor) else tuple(one_hot.shape)}"
+            )
+        rows = one_hot.reshape(-1, self.label_dim).to("cpu", torch.float64)
         rows = rows.expand(batch, -1) if len(rows) == 1 else rows
         given = rows.sum(1)
         if bool((rows == 0).all()):
             return None
         if not bool((((rows == 0) | (rows == 1)).all(1) & (given == 1)).all()):
-            raise InputError(
-                f"class_labels must be one-hot rows (B, {self.label_dim}), or all rows zero for no condition"
-            )
+            raise InputError(words)
         return rows.argmax(1)

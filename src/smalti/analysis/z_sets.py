@@ -12,7 +12,6 @@ read.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import os
@@ -25,7 +24,7 @@ import numpy as np
 import torch
 
 from smalti.core.errors import InputError, from_os_error
-from smalti.core.files import atomic_write, read_floats
+from smalti.core.files import atomic_write, npy_header, read_floats, save_npy
 from smalti.core.schedule import edm_sigmas
 
 __all__ = ["ZSet", "check_levels"]
@@ -109,9 +108,7 @@ class ZSet:
         if path.suffix != ".npy":
             raise InputError(f"a set of z is saved as .npy, not as {path.name!r}")
         array = np.ascontiguousarray(self.z.numpy())
-        header = io.BytesIO()
-        np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-        digest = hashlib.sha256(header.getvalue())
+        digest = hashlib.sha256(npy_header(array))
         digest.update(array.data)
         record = {
             "sha256": digest.hexdigest(),
@@ -123,8 +120,7 @@ class ZSet:
         }
         record["seal"] = _seal(record)
         with atomic_write(path) as file:
-            file.write(header.getvalue())
-            file.write(array.data)  # numpy's own writing loses the reason where the disk is full
+            save_npy(file, array)
             file.flush()
             with atomic_write(path.with_suffix(".json")) as beside:  # in place before the .npy is
                 beside.write((json.dumps(record, indent=2) + "\n").encode())

@@ -139,6 +139,9 @@ def parse_labels(
 
 
 def _class(word: str, names: Sequence[str], count: int) -> int:
+    if list(names).count(word) > 1:
+        numbers = ", ".join(str(number) for number, name in enumerate(names) if name == word)
+        raise InputError(f"--labels: several classes are called {word!r}; give a number, one of {numbers}")
     if word in names:
         return list(names).index(word)
     if word.isdecimal() and int(word) < count:

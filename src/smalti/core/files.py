@@ -18,7 +18,7 @@ import numpy as np
 from smalti.core.errors import InputError, from_os_error
 from smalti.core.leftovers import hold, remove_left_over
 
-__all__ = ["atomic_write", "load_npz", "read_floats", "remove_leftovers", "save_npz"]
+__all__ = ["atomic_write", "load_npz", "npy_header", "read_floats", "remove_leftovers", "save_npy", "save_npz"]
 
 _LEFTOVER = re.compile(r"\.(.+)\.(?:(\d+)-)?[a-z0-9_]{8}\.tmp", re.DOTALL)  # .NAME.PID-RANDOM.tmp, of `atomic_write`
 _cleared: set[Path] = set()  # folders that this process has looked through
@@ -85,6 +85,20 @@ def remove_leftovers(folder: str | os.PathLike[str], names: Collection[str] | No
             found = _LEFTOVER.fullmatch(path.name)
             if found and (names is None or found[1] in names):
                 path.unlink(missing_ok=True)
+
+
+def npy_header(array: np.ndarray) -> bytes:
+    """What stands before the bytes of `array` (of no Python objects), C-contiguous, in a .npy."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    return header.getvalue()
+
+
+def save_npy(file: IO[bytes], array: np.ndarray) -> None:
+    """Write `array`, of no Python objects, to an open file as a .npy. (numpy's own writing loses the reason where the disk is full.)"""
+    array = np.require(array, requirements=["C"])
+    file.write(npy_header(array))
+    file.write(array.tobytes() if array.dtype.kind in "US" else array.data)
 
 
 def save_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:

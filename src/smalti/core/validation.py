@@ -15,6 +15,7 @@ __all__ = [
     "LARGEST",
     "SMALLEST_SIGMA",
     "check_count",
+    "check_flag",
     "check_integer",
     "check_labels",
     "check_number",
@@ -68,6 +69,13 @@ def check_integer(what: str, value: Any) -> int:
     if abs(number) >= 2**64:
         raise InputError(f"{what} is too large: {shown(number)}")
     return number
+
+
+def check_flag(what: str, value: Any) -> bool:
+    """`value`, if it is True or False, or InputError: a text would count as True."""
+    if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
+        return bool(value)
+    raise InputError(f"{what} must be True or False, not {shown(value)}")
 
 
 def check_count(what: str, value: Any) -> int:

@@ -119,6 +119,38 @@ class CollectionDenoiser(EngineDenoiser):
         """The collections that serve noise levels (B,) and classes (B,) or None, each with the rows that it serves."""
         raise NotImplementedError
 
+    def _served(
+        self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None
+    ) -> Iterator[tuple[torch.Tensor, PosteriorMeanCollection, torch.Tensor, torch.Tensor, torch.Tensor | None]]:
+        """For each of the groups: its rows, on z's device, its collection, and z, sigma and labels of the rows."""
+        for collection, rows in self.groups(sigma, labels):
+            here = rows.to(z.device)
+            yield here, collection, z[here], sigma[rows], None if labels is None else labels[rows]
+
+    def denoise(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        served = list(self._served(z, sigma, labels))
+        if len(served) == 1:
+            return served[0][1].denoise(z, sigma, labels)
+        out = torch.empty_like(z)
+        for here, collection, *given in served:
+            out = out.index_copy(0, here, collection.denoise(*given).to(z.dtype))
+        return out
+
+    def jacobian_rows(
+        self, z: torch.Tensor, sigma: float, pixels: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> Iterator[torch.Tensor]:
+        """The derivatives of chosen output pixels, in closed form; see `PosteriorMeanCollection.jacobian_rows`."""
+        served = list(self._served(z, torch.full((len(z),), float(sigma), dtype=torch.float64), labels))
+        if len(served) == 1:
+            yield from served[0][1].jacobian_rows(z, sigma, pixels, labels)
+            return
+        for pixel in pixels.split(1):
+            out = torch.empty(len(z), 1, self.shape[0], *self.shape, dtype=torch.float64, device=z.device)
+            for here, collection, some, _, classes in served:
+                (part,) = collection.jacobian_rows(some, sigma, pixel, classes)
+                out[here] = part.to(z.device)
+            yield out
+
     @undisturbed()
     @torch.no_grad()
     def attribute(
@@ -143,10 +175,10 @@ class CollectionDenoiser(EngineDenoiser):
             InputError: pixels outside the image, top < 1, what a call refuses.
         """
         levels, classes = self._checked(z, sigma, labels)
-        parts = []
-        for collection, rows in self.groups(levels, classes):
-            chosen = None if classes is None else classes[rows]
-            parts.append((rows, collection.attribute(z[rows.to(z.device)], levels[rows], pixels, top, chosen)))
+        parts = [
+            (here.cpu(), collection.attribute(some, level, pixels, top, chosen))
+            for here, collection, some, level, chosen in self._served(z, levels, classes)
+        ]
         return Attribution.stacked(parts, len(z))
 
     @undisturbed()
@@ -170,12 +202,8 @@ class CollectionDenoiser(EngineDenoiser):
         levels, classes = self._checked(z, sigma, labels)
         gradient = torch.empty_like(z, dtype=torch.float64)
         log_priors = gradient.new_zeros((len(z), len(self.source)))
-        for collection, rows in self.groups(levels, classes):
-            here = rows.to(z.device)
-            found = collection.pullback(
-                z[here], levels[rows], direction[here], None if classes is None else classes[rows]
-            )
-            gradient[here], log_priors[here] = found
+        for here, collection, some, level, chosen in self._served(z, levels, classes):
+            gradient[here], log_priors[here] = collection.pullback(some, level, direction[here], chosen)
         return Pullback(gradient, log_priors)
 
     def _checked(self, z: torch.Tensor, sigma: Any, labels: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -221,21 +249,12 @@ class WindowDenoiser(CollectionDenoiser):
         """
         return self._scheduled.collection(check_level(sigma))
 
-    def denoise(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        return self._scheduled.denoise(z, sigma, labels)
-
     def groups(
         self, sigma: torch.Tensor, labels: torch.Tensor | None
     ) -> list[tuple[PosteriorMeanCollection, torch.Tensor]]:
         levels = [nearest_level(self._scheduled.sigmas, float(s)) for s in sigma]
         rows = {level: [i for i, found in enumerate(levels) if found == level] for level in sorted(set(levels))}
         return [(self.collection(float(sigma[some[0]])), torch.tensor(some)) for some in rows.values()]
-
-    def jacobian_rows(
-        self, z: torch.Tensor, sigma: float, pixels: torch.Tensor, labels: torch.Tensor | None = None
-    ) -> Iterator[torch.Tensor]:
-        """The derivatives of chosen output pixels, in closed form; see `PosteriorMeanCollection.jacobian_rows`."""
-        return self.collection(sigma).jacobian_rows(z, sigma, pixels, labels)
 
 
 class AdaptedWindowDenoiser(CollectionDenoiser):
@@ -289,44 +308,14 @@ class AdaptedWindowDenoiser(CollectionDenoiser):
             self._made.popitem(last=False)
         return self._made[key]
 
-    def denoise(self, z: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        out = torch.empty_like(z)
-        for key, rows in self._groups(sigma, labels):
-            here = rows.to(z.device)
-            part = self._collection(key).denoise(z[here], sigma[rows], None if labels is None else labels[rows])
-            out = out.index_copy(0, here, part.to(z.dtype))
-        return out
-
     def groups(
         self, sigma: torch.Tensor, labels: torch.Tensor | None
     ) -> list[tuple[PosteriorMeanCollection, torch.Tensor]]:
-        return [(self._collection(key), rows) for key, rows in self._groups(sigma, labels)]
-
-    def jacobian_rows(
-        self, z: torch.Tensor, sigma: float, pixels: torch.Tensor, labels: torch.Tensor | None = None
-    ) -> Iterator[torch.Tensor]:
-        """The derivatives of chosen output pixels, in closed form; see `PosteriorMeanCollection.jacobian_rows`."""
-        groups = self._groups(torch.full((len(z),), float(sigma), dtype=torch.float64), labels)
-        if len(groups) == 1:
-            yield from self._collection(groups[0][0]).jacobian_rows(z, sigma, pixels, labels)
-            return
-        for pixel in pixels.split(1):
-            out = torch.empty(len(z), 1, self.shape[0], *self.shape, dtype=torch.float64, device=z.device)
-            for key, rows in groups:
-                assert labels is not None
-                (part,) = self._collection(key).jacobian_rows(z[rows.to(z.device)], sigma, pixel, labels[rows])
-                out[rows.to(z.device)] = part.to(z.device)
-            yield out
-
-    def _groups(
-        self, sigma: torch.Tensor, labels: torch.Tensor | None
-    ) -> list[tuple[tuple[float, int | None], torch.Tensor]]:
-        """Rows of a batch that share a collection, with its key."""
         classes = [None] * len(sigma) if labels is None else labels.tolist()
         found: dict[tuple[float, int | None], list[int]] = {}
         for row, (level, label) in enumerate(zip(sigma.tolist(), classes, strict=True)):
             found.setdefault(self._key(level, label), []).append(row)
-        return [(key, torch.tensor(rows)) for key, rows in found.items()]
+        return [(self._collection(key), torch.tensor(rows)) for key, rows in found.items()]
 
 
 def check_source(source: Any) -> None:

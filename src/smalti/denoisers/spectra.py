@@ -23,7 +23,7 @@ import torch
 from smalti.core.cache import cache_root
 from smalti.core.code import code_digest
 from smalti.core.errors import SmaltiError
-from smalti.core.files import atomic_write, read_floats
+from smalti.core.files import atomic_write, read_floats, save_npy
 from smalti.core.progress import progress
 from smalti.denoisers.base import images_of_class
 from smalti.engine.elements import stored
@@ -137,7 +137,7 @@ def _keep(path: Path, found: Spectrum) -> None:
     rows = torch.cat([found.mean[None], found.values[None], found.vectors]).numpy()
     try:
         with atomic_write(path) as file:
-            np.save(file, rows, allow_pickle=False)
+            save_npy(file, rows)
             file.write(_digest(rows))
         with contextlib.suppress(OSError):
             for old in sorted(path.parent.glob("spectrum-*.npy"), key=lambda kept: kept.stat().st_mtime_ns)[:-MOST]:

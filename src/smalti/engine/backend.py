@@ -1,4 +1,4 @@
-"""What a backend is: two functions, a third for derivatives, and a fourth that keeps shares of images apart.
+"""What a backend is: two functions, two for derivatives, and one that keeps shares of images apart.
 
     phase 1   log_normalisers    (B, K)        parts of a source merge by log-add-exp
     phase 2   numerator          (B, C, H, W)  given the normalisers of the whole source, parts merge by addition
@@ -87,6 +87,17 @@ class Backend:
         (inner, outer) = (responses, queries) if `transpose` (for z-gradients of a function of the composite), else (queries, responses).
         """
         raise NotImplementedError
+
+    def pullback(
+        self,
+        problem: Problem,
+        z: torch.Tensor,
+        sigma: torch.Tensor,
+        direction: torch.Tensor,
+        selection: Selection,
+    ) -> Covariances:
+        """`covariance_product`, transposed. A backend may compute it to the precision of a call, where the former is exact."""
+        return self.covariance_product(problem, z, sigma, direction, selection, True)
 
     def shares(
         self,

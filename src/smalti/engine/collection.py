@@ -244,7 +244,7 @@ class PosteriorMeanCollection(Denoiser):
         log_priors = gradient.new_zeros((len(z), len(self.source)))
         for rows, chosen in self._groups(classes, len(z)):
             here = rows.to(z.device)
-            found = backend.covariance_product(self.problem, z[here], levels[rows], direction[here], chosen, True)
+            found = backend.pullback(self.problem, z[here], levels[rows], direction[here], chosen)
             gradient[here] = found.product / levels[rows].to(z.device)[:, None, None, None] ** 2
             log_priors[here[:, None], torch.from_numpy(chosen.indices).to(z.device)] = found.by_image
         return Pullback(gradient, log_priors)

@@ -65,6 +65,20 @@ class NumbaBackend(Backend):
         product, by_image = program.covariance_product(direction.detach().double().numpy(), transpose)
         return Covariances(torch.from_numpy(product), torch.from_numpy(by_image))
 
+    def pullback(
+        self,
+        problem: Problem,
+        z: torch.Tensor,
+        sigma: torch.Tensor,
+        direction: torch.Tensor,
+        selection: Selection,
+    ) -> Covariances:
+        row = row_for(problem)
+        if row is None or row.pullback is None:
+            return super().pullback(problem, z, sigma, direction, selection)
+        found = row.pullback(problem, z, sigma, selection).pullback(direction.detach().double().numpy())
+        return Covariances(*(torch.from_numpy(values) for values in found))
+
     def shares(
         self,
         problem: Problem,
@@ -77,9 +91,8 @@ class NumbaBackend(Backend):
         row = row_for(problem)
         if row is None or row.shares is None:
             return TorchBackend().shares(problem, z, sigma, selection, pixels, top)
-        return Shares(
-            *(torch.from_numpy(v) for v in row.shares(problem, z, sigma, selection).shares(pixels.numpy(), top))
-        )
+        found = row.shares(problem, z, sigma, selection).shares(pixels.numpy(), top)
+        return Shares(*(torch.from_numpy(values) for values in found))
 
 
 def _program(problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> Program:

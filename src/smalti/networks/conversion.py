@@ -11,6 +11,7 @@ import torch
 
 from smalti.core.errors import InputError
 from smalti.core.pickles import printable
+from smalti.core.validation import check_flag
 from smalti.networks.network import Network
 
 __all__ = ["convert"]
@@ -42,6 +43,10 @@ def convert(
         InputError: it cannot be loaded, is not of smalti's architectures (a diffusers folder), or `out` is there already.
         EnvironmentFailure: the disk is full or the folder may not be written.
     """
+    if not isinstance(out, (str, os.PathLike)) or "\0" in os.fspath(out):
+        raise InputError(f"the file to write is a path, not {printable(repr(out), 80)}")
+    check_flag("half", half)
+    check_flag("overwrite", overwrite)
     place, shown = Path(out), printable(str(out), 80)
     if place.suffix != ".safetensors":
         raise InputError(f"{shown} must end in .safetensors, the format that is written")

@@ -157,11 +157,15 @@ def _folder(path: str | os.PathLike[str]) -> Path:
 def _unet_folder(root: Path, weights: str) -> Path:
     index = root / "model_index.json"
     if index.is_file():
-        entry = read_json(index).get("unet")
+        pipeline = read_json(index)
+        entry = pipeline.get("unet")
         if entry != ["diffusers", "UNet2DModel"]:
-            raise InputError(
-                f"{index}: the pipeline's unet is {shown(entry)}; smalti reads diffusers' UNet2DModel only"
+            what = (
+                f"a {shown(pipeline.get('_class_name'))} without a unet"
+                if entry is None
+                else f"the pipeline's unet is {shown(entry)}"
             )
+            raise InputError(f"{index}: {what}; smalti reads diffusers' UNet2DModel only")
     averaged, raw = root / "unet_ema", root / "unet"
     both = all((folder / "config.json").is_file() for folder in (averaged, raw))
     if both and weights == "averaged":
@@ -172,7 +176,23 @@ def _unet_folder(root: Path, weights: str) -> Path:
     for folder in (averaged, raw, root) if weights == "averaged" else (raw, averaged, root):
         if (folder / "config.json").is_file():
             return folder
-    raise InputError(f"{root} has no unet/config.json and no config.json; give a folder that diffusers saved")
+    raise InputError(f"{root} has no unet/config.json and no config.json; {_instead(root)}")
+
+
+def _instead(root: Path) -> str:
+    """What to give instead of a folder without a config."""
+    snapshots = sorted(folder for folder in root.glob("snapshots/*") if folder.is_dir())
+    if snapshots:  # the cache of the Hugging Face hub
+        return f"give a snapshot in it, {snapshots[-1]}"
+    inside = sorted(path.parent for path in root.glob("*/model_index.json"))
+    if inside:
+        return f"did you mean {inside[0]}?"
+    weights = next(
+        (file.name for pattern in ("*.safetensors", "*model*.bin") for file in sorted(root.glob(pattern))), None
+    )
+    if weights is not None:
+        return f"{weights} alone does not say what network it is of: put the config.json that save_pretrained wrote beside it"
+    return "give a folder that diffusers saved"
 
 
 def _scheduler_config(root: Path, given: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], str]:

@@ -17,7 +17,7 @@ from smalti.core.errors import InputError, did_you_mean, from_os_error
 from smalti.core.pickles import printable
 from smalti.networks.architectures import build, parameter_names
 from smalti.networks.checkpoint import Checkpoint, read_safetensors
-from smalti.networks.published import recognised
+from smalti.networks.published import DIFFUSERS, recognised, told
 from smalti.networks.state_dicts import check_weights, with_dots, without_prefix
 from smalti.networks.tables import DiscreteTable
 from smalti.source.foreign import pointer
@@ -99,12 +99,29 @@ def read_checkpoint(
     if "architecture" not in checkpoint.config:
         known = recognised(checkpoint.state, checkpoint.config, str(place))
         if known is None:
-            raise InputError(
-                f"{place} does not say of what architecture it is; pass config={{'architecture': 'unet', ...}}"
-            )
+            raise InputError(_unknown(place, told(checkpoint.state)))
         return Checkpoint(*known, checkpoint.about), name
     state = without_prefix(checkpoint.state, parameter_names(checkpoint.config), weights, str(place))
     return Checkpoint(checkpoint.config, dict(state), checkpoint.about), name
+
+
+def _unknown(place: Path, whose: str | None) -> str:
+    """What is said of weights without an architecture."""
+    if whose == DIFFUSERS:
+        beside = place.absolute().parent
+        there = (beside / "config.json").is_file()
+        where = (
+            f"give its folder, {_shown(beside)}"
+            if there
+            else "give the folder that save_pretrained wrote, with its config.json"
+        )
+        return f"{_shown(place)} has the tensors of {whose} alone; {where}"
+    if whose is not None:
+        return (
+            f"{_shown(place)} has the tensors of {whose}, which smalti does not build; load it with its own code and wrap the module: "
+            "smalti.Network(module, convention, shape)"
+        )
+    return f"{_shown(place)} does not say of what architecture it is; pass config={{'architecture': 'unet', ...}}"
 
 
 def _checked(path: Any) -> Path:
@@ -139,6 +156,8 @@ def _not_there(path: Any) -> str:
         return f"{stem} is not here, and nothing is downloaded; fetch {stem}.pkl from {EDM_PAGE} and give its path"
     if re.match(r"[a-z]+://", text):
         return f"{_shown(path)} is not a path, and nothing is downloaded; fetch the file and give its path"
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", text):
+        return f"there is no {_shown(path)}; if it is a model of the Hugging Face hub, download it (hf download) and give the folder"
     listed = ", ".join(names) or "none"
     hint = did_you_mean(text, names)
     return f"there is no checkpoint {_shown(path)}, nor does a network of this name come with smalti ({listed}){hint}"

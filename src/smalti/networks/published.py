@@ -9,14 +9,14 @@ What cannot be read off (the resolution, heads, the schedule) is asked for in on
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 
 from smalti.core.errors import InputError
 
-__all__ = ["recognised"]
+__all__ = ["recognised", "told"]
 
 OPENAI, UVIT = "input_blocks.0.0.weight", "in_blocks.0.attn.qkv.weight"
 ASKED = {  # what a state dict does not say
@@ -35,6 +35,33 @@ ATTENTION = {"norm": "norm2", "qkv": "qkv", "proj_out": "proj"}
 MOST = 1000  # blocks that are looked for
 
 State = Mapping[str, torch.Tensor]
+
+# state dicts that are not built, by names that they have; the first row that fits is said
+OTHERS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("attn2.to_k.weight", "down_blocks.0."), "diffusers' UNet2DConditionModel, which is conditional on text"),
+    (
+        ("down_blocks.0.", "conv_in.weight", "conv_norm_out.weight", "time_embedding.linear_1.weight"),
+        "diffusers' UNet2DModel",
+    ),
+    (("cond_stage_model.",), "latent-diffusion, with an encoder of text"),
+    (("quant_conv.weight", "decoder.conv_in.weight"), "an autoencoder (VAE), not a denoiser"),
+    (("all_modules.0.",), "score_sde's NCSN++ or DDPM++"),
+    (("temb.dense.0.weight", "down.0.block.0."), "the PyTorch port of DDPM (pesser, DDIM)"),
+    (("x_embedder.proj.weight", "t_embedder.mlp.0.weight"), "facebookresearch's DiT or SiT, which work on latents"),
+    (("downs.0.0.", "init_conv.weight", "ups.0.0."), "lucidrains' denoising-diffusion-pytorch"),
+    (("emb_fourier.freqs", "out_gain"), "EDM2"),
+)
+DIFFUSERS = OTHERS[1][1]
+
+
+def told(state: Iterable[str]) -> str | None:
+    """Whose network a state dict of these names is, of those that are not built; None where that is unknown."""
+    names = list(state)
+
+    def there(part: str) -> bool:
+        return any(name.startswith(part) or f".{part}" in name for name in names)
+
+    return next((whose for parts, whose in OTHERS if all(map(there, parts))), None)
 
 
 def recognised(

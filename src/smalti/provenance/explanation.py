@@ -20,13 +20,24 @@ import torch
 from smalti.core.errors import InputError
 from smalti.core.noise import standard_normal
 from smalti.core.pieces import Arrays, Pieces
-from smalti.core.validation import check_count
+from smalti.core.validation import check_count, check_labels
 from smalti.engine.decomposition import Attribution
 from smalti.provenance.counterfactual import without
-from smalti.provenance.influence import STOP, influence
+from smalti.provenance.influence import STOP, evaluations, influence, level_read
+from smalti.sampling.coarse_to_fine import MEAN_SIGMA, coarse_to_fine_steps
+from smalti.sampling.generation import Factory, Sizes, scale_denoisers
 from smalti.sampling.sampler import sample, sampling_sigmas
+from smalti.source import Source
 
-__all__ = ["Explanation", "Influential", "explain_image", "explain_noisy", "explain_sample"]
+__all__ = [
+    "Explanation",
+    "Influential",
+    "explain_generated",
+    "explain_image",
+    "explain_noisy",
+    "explain_sample",
+    "sample_units",
+]
 
 TOP = 5
 COUNTERFACTUALS = 5
@@ -61,6 +72,7 @@ class Explanation:
         ranking: influence on the region, largest magnitude first; none where there is no sampler.
         region: (row, column, height, width) that the influence is on.
         influence_sigma: where the image was read for it.
+        sizes: (H, W) that each level was computed at, where they differ: every pixel of a coarser level is then all those that lie in it.
     """
 
     sigmas: tuple[float, ...]
@@ -76,6 +88,7 @@ class Explanation:
     ranking: tuple[Influential, ...] = ()
     region: tuple[int, int, int, int] | None = None
     influence_sigma: float = 0.0
+    sizes: tuple[tuple[int, int], ...] | None = None
 
 
 def explain_noisy(
@@ -130,7 +143,7 @@ def explain_sample(
         region: (row, column, height, width) whose mean is asked for; the middle third by default.
         stop: the level at which the image is read for influence.
         counterfactuals: for how many of the most influential images the sample is made again without them.
-        progress: called with the number of levels and samples done: steps + 1 + counterfactuals in all.
+        progress: called with the number of steps done, `sample_units` in all.
         keep: where finished levels and samples are kept, so that a run that was stopped goes on.
 
     Raises:
@@ -140,47 +153,140 @@ def explain_sample(
     shape = tuple(denoiser.shape)
     row, column, height, width = region = check_region(region, shape)
     start = None if init is None else init[:1]
-    run = sample(denoiser, n=1, steps=steps, solver=solver, seed=seed, init=start, labels=labels, progress=False)
-    assert run.states is not None
-    sigmas = run.sigmas[:-1].tolist()
-    found = _of_states(denoiser, run.states[:-1, 0], sigmas, top, labels, progress, keep)
+    kept, tell = keep or Pieces(), progress or (lambda done: None)
 
     def of(image: torch.Tensor) -> torch.Tensor:
         return image[:, row : row + height, column : column + width].mean()
 
-    kept = keep or Pieces()
-    moved = torch.from_numpy(
-        kept.computed(
-            "influence",
-            lambda: {
-                "influence": influence(denoiser, of, seed, 1, steps, solver, stop, start, labels, progress=False)[
-                    0
-                ].numpy()
-            },
-        )["influence"]
-    )
-    read = min(range(len(sigmas)), key=lambda i: abs(sigmas[i] - stop))
-    if progress is not None:
-        progress(1)
+    def piece(name: str, units: int, compute: Callable[[Callable[[int], None]], Arrays]) -> Arrays:
+        """Computed or kept; either way all its units are told of."""
+        left = units
 
-    def value(number: int) -> Arrays:
-        """What the region is without a training image."""
-        again = sample(without(denoiser, [number]), 1, steps, solver, seed, start, labels=labels, progress=False)
-        assert again.denoised is not None
-        return {"value": np.array(float(of(again.denoised[read, 0].double())))}
+        def told(done: int) -> None:
+            nonlocal left
+            left -= done
+            tell(done)
+
+        found = kept.computed(name, lambda: compute(told))
+        tell(left)
+        return found
+
+    def sampled(made: Any, told: Callable[[int], None]) -> Arrays:
+        run = sample(made, 1, steps, solver, seed, start, labels=labels, progress=told)
+        assert run.states is not None
+        assert run.denoised is not None
+        return {"states": run.states[:, 0].numpy(), "denoised": run.denoised[:, 0].numpy()}
+
+    sigmas = sampling_sigmas(steps)[:-1].tolist()
+    run = piece("sample", steps, partial(sampled, denoiser))
+    found = _of_states(denoiser, torch.from_numpy(run["states"][:-1]), sigmas, top, labels, progress, keep)
+
+    def influences(told: Callable[[int], None]) -> Arrays:
+        moved = influence(denoiser, of, seed, 1, steps, solver, stop, start, labels, progress=told)
+        return {"influence": moved[0].numpy()}
+
+    moved = torch.from_numpy(piece("influence", evaluations(steps, stop), influences)["influence"])
+    read = min(level_read(steps, stop), len(sigmas) - 1)
+
+    def value(denoised: np.ndarray) -> float:
+        """What the region is in the image read."""
+        return float(of(torch.from_numpy(denoised[read]).double()))
+
+    def left_out(number: int, told: Callable[[int], None]) -> Arrays:
+        again = sampled(without(denoiser, [number]), told)
+        return {"value": np.array(value(again["denoised"]))}
 
     ranking = []
-    assert run.denoised is not None
-    before = float(of(run.denoised[read, 0].double()))
+    before = value(run["denoised"])
     for place, number in enumerate(moved.abs().topk(min(RANKED, len(moved))).indices.tolist()):
         change = None
         if place < counterfactuals and len(moved) > 1:
-            after = kept.computed(f"without-{number}", partial(value, number))
+            after = piece(f"without-{number}", steps, partial(left_out, number))
             change = float(after["value"]) - before
-            if progress is not None:
-                progress(1)
         ranking.append(Influential(number, float(moved[number]), change))
     return replace(found, ranking=tuple(ranking), region=region, influence_sigma=sigmas[read])
+
+
+def sample_units(steps: int, stop: float, counterfactuals: int, images: int) -> int:
+    """How many steps `explain_sample` tells of: those of the sample, its levels, the influence pass, and a sample for each image that is
+    left out."""
+    return 2 * steps + evaluations(steps, stop) + min(counterfactuals, RANKED, images if images > 1 else 0) * steps
+
+
+def explain_generated(
+    source: Source,
+    index: int = 0,
+    seed: int = 0,
+    steps: int = 10,
+    top: int = TOP,
+    labels: Any = None,
+    *,
+    eta: float = 0.0,
+    sizes: Sizes | None = None,
+    denoiser: Factory | Sequence[Factory] | None = None,
+    progress: Progress = None,
+    keep: Pieces | None = None,
+) -> Explanation:
+    """An image of `smalti.generate`, coarse to fine: the shares in what the denoiser of each scale answers, at every step but the first (at
+    infinite noise, where all images count alike).
+
+    At every step but the last of a scale its answer is kept for its detail alone, and takes its low frequencies from the finished coarser
+    image; what made those is told by the coarser scales.
+
+    Args:
+        source: the training images.
+        index, seed, steps, eta, sizes, denoiser, labels: image number `index` of `smalti.generate` with these; one class.
+        top: elements listed for each pixel.
+        progress: called with the number of levels done: scales times (steps - 1).
+        keep: where finished levels are kept.
+
+    Returns:
+        `Explanation`, coarse to fine, at the size of the source, with `sizes`.
+
+    Raises:
+        InputError: a denoiser without shares, what `smalti.generate` refuses.
+    """
+    denoisers = scale_denoisers(source, sizes, denoiser)
+    for one in denoisers:
+        check_shares(one)
+    classes = check_labels(labels, 1, source.num_classes)
+    _, height, width = source.shape
+    with torch.no_grad():
+        steps_of_all = coarse_to_fine_steps(denoisers, [index], seed, steps=steps, eta=eta, labels=classes)
+        states = [  # z = x / a, a = 1 / (1 + sigma)
+            (denoisers[step.scale], step.x[0] * (1 + step.sigma), step.sigma)
+            for step in steps_of_all
+            if not step.finished and step.sigma < MEAN_SIGMA
+        ]
+    parts, noisy = [], []
+
+    def level(made: Any, z: torch.Tensor, sigma: float) -> Arrays:
+        return _enlarged(_level_arrays(made, z, sigma, top, classes), tuple(made.shape[1:]), (height, width))
+
+    kept = keep or Pieces()
+    for number, (made, z, sigma) in enumerate(states):
+        parts.append(kept.computed(f"level-{number:04d}", partial(level, made, z, sigma)))
+        rows, columns = _cells(tuple(made.shape[1:]), (height, width))
+        noisy.append(z[:, rows][:, :, columns])
+        if progress is not None:
+            progress(1)
+    found = _explanation([sigma for _, _, sigma in states], torch.stack(noisy), parts)
+    return replace(found, sizes=tuple((made.shape[1], made.shape[2]) for made, _, _ in states))
+
+
+def _cells(small: tuple[int, int], large: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """For every row and column of a large image, those of the small one that they lie in."""
+    rows, columns = (torch.arange(big) * little // big for little, big in zip(small, large, strict=True))
+    return rows, columns
+
+
+def _enlarged(arrays: Arrays, small: tuple[int, int], large: tuple[int, int]) -> Arrays:
+    """What is known of the pixels of a small image, told of all pixels of the large one that lie in them."""
+    rows, columns = (part.numpy() for part in _cells(small, large))
+    cell = (rows[:, None] * small[1] + columns).reshape(-1)
+    found = {name: arrays[name][cell] for name in ("images", "shares", "places", "rest", "effective")}
+    factors = np.array([large[0] // small[0], large[1] // small[1], 1])
+    return found | {"places": found["places"] * factors, "denoised": arrays["denoised"][:, rows][:, :, columns]}
 
 
 def explain_image(
@@ -256,15 +362,19 @@ def _of_states(
 ) -> Explanation:
     """Shares at states (L, C, H, W) and their levels."""
     check_shares(denoiser)
-    height, width = denoiser.shape[1:]
     state_of = dict(zip(sigmas, states, strict=True))
 
     def level(sigma: float) -> Arrays:
-        found = denoiser.attribute(state_of[sigma][None], sigma, top=top, labels=labels)
-        arrays = {name: getattr(found, name)[0].numpy() for name in ("images", "shares", "places", "rest", "effective")}
-        return arrays | {"denoised": found.total[0].T.reshape(-1, height, width).numpy()}
+        return _level_arrays(denoiser, state_of[sigma], sigma, top, labels)
 
     return _explanation(sigmas, states, _levels(level, sigmas, progress, keep))
+
+
+def _level_arrays(denoiser: Any, z: torch.Tensor, sigma: float, top: int, labels: Any) -> Arrays:
+    """The shares of one z (C, H, W)."""
+    found = denoiser.attribute(z[None], sigma, top=top, labels=labels)
+    arrays = {name: getattr(found, name)[0].numpy() for name in ("images", "shares", "places", "rest", "effective")}
+    return arrays | {"denoised": found.total[0].T.reshape(-1, *denoiser.shape[1:]).numpy()}
 
 
 def _levels(

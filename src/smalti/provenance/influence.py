@@ -23,11 +23,11 @@ import torch
 
 from smalti.core.errors import InputError
 from smalti.core.progress import progress as show_progress
-from smalti.core.validation import check_count, check_labels, check_z
+from smalti.core.validation import check_count, check_labels, check_number, check_z
 from smalti.sampling.sampler import initial_noise, sampling_sigmas
 from smalti.sampling.solvers import find_solver
 
-__all__ = ["STOP", "influence"]
+__all__ = ["STOP", "evaluations", "influence", "level_read"]
 
 STOP = 0.3  # the lowest sigma at which first order was measured to agree with leaving images out
 SNAPPED = 0.2  # below, it was measured not to
@@ -62,10 +62,13 @@ def influence(
     Raises:
         InputError: a denoiser without posterior weights; an `of` that returns no differentiable scalar; what `smalti.sample` refuses.
     """
-    if not callable(getattr(denoiser, "pullback", None)):
+    if isinstance(denoiser, type) or not callable(getattr(denoiser, "pullback", None)):
+        kind = denoiser if isinstance(denoiser, type) else type(denoiser)
         raise InputError(
-            f"{type(denoiser).__name__} has no posterior weights over training images; give a window denoiser, such as smalti.PSPCSquare"
+            f"{kind.__name__} has no posterior weights over training images; give a window denoiser, such as smalti.PSPCSquare"
         )
+    if not callable(of):
+        raise InputError(f"of is a function of the image (C, H, W) that gives one number, not a {type(of).__name__}")
     levels = sampling_sigmas(check_count("steps", steps)).tolist()
     advance = find_solver(solver)
     read = _level_read(levels, stop)
@@ -138,12 +141,22 @@ class _Evaluation(torch.autograd.Function):
         return found.z.to(z.dtype), None, None, None
 
 
+def level_read(steps: int, stop: float) -> int:
+    """The number of the level of the schedule at which `influence` reads the image; `steps`, behind the last, where `stop` is 0."""
+    positive = sampling_sigmas(steps)[:-1].tolist()
+    return min(range(len(positive)), key=lambda i: abs(positive[i] - stop)) if stop > 0 else len(positive)
+
+
+def evaluations(steps: int, stop: float) -> int:
+    """How many steps `influence` tells its `progress` of."""
+    return 2 * level_read(steps, stop) + 1
+
+
 def _level_read(levels: list[float], stop: float) -> int:
     """The number of the level at which the image is read; that of the final 0 where `stop` is 0."""
-    if isinstance(stop, (bool, str)) or not 0 <= stop < float("inf"):
+    if not 0 <= check_number("stop", stop) < float("inf"):
         raise InputError(f"stop must be a noise level >= 0, not {stop!r}")
-    positive = levels[:-1]
-    read = min(range(len(positive)), key=lambda i: abs(positive[i] - stop)) if stop > 0 else len(positive)
+    read = level_read(len(levels) - 1, stop)
     if levels[read] < SNAPPED:
         warnings.warn(
             f"influence at sigma {levels[read]:.3g} says little: below about {SNAPPED} posteriors have snapped to single patches and "

@@ -21,7 +21,7 @@ import torch
 from torch.nn import functional
 
 from smalti.core.errors import InputError, did_you_mean, from_os_error
-from smalti.core.validation import check_count
+from smalti.core.validation import check_count, shown
 
 __all__ = ["DEFAULT", "SCALES", "Features", "load_features"]
 
@@ -104,6 +104,8 @@ def load_features(
             f"no scale is called {scale!r}{did_you_mean(str(scale), SCALES)} (scales: {', '.join(SCALES)})"
         )
     side = None if size is None else check_count("the size of images for features", size)
+    if not isinstance(what, (str, os.PathLike)):
+        raise InputError(f"features are a name ({DEFAULT}, pixels) or the path of a file, not {shown(what)}")
     name = os.fspath(what)
     if name in (DEFAULT, "pixels") and (trust or scale != "signed"):
         option = "trust (--trust)" if trust else "scale (--feature-scale)"

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from smalti.core.errors import InputError
+from smalti.core.validation import shown
+from smalti.denoisers.base import check_source
 from smalti.quality.copies import Copies, copies, nearest_distances, patch_distances
 from smalti.quality.features import Features
 from smalti.quality.kid import KID, kid
@@ -99,6 +101,10 @@ class Reference:
         limit: int = REFERENCE,
         advance: Advance = None,
     ) -> None:
+        check_source(training)
+        check_source(held_out)
+        if not callable(features):
+            raise InputError(f"features are needed, such as load_features('pixels'), not {shown(features)}")
         if training.shape != held_out.shape:
             raise InputError(
                 f"training images have shape {training.shape}, held-out ones {held_out.shape}; open both alike"
@@ -132,6 +138,11 @@ def measure(samples: torch.Tensor, reference: Reference, advance: Advance = None
     Raises:
         InputError: samples of another shape, or fewer than four.
     """
+    if not isinstance(reference, Reference):
+        raise InputError(f"a Reference(training, held_out, features) is needed, not {shown(reference)}")
+    if not isinstance(samples, torch.Tensor) or not samples.dtype.is_floating_point:
+        what = samples.dtype if isinstance(samples, torch.Tensor) else type(samples).__name__
+        raise InputError(f"samples are a floating tensor (n, C, H, W) in the working scale [-1, 1], not {what}")
     if samples.ndim != 4 or tuple(samples.shape[1:]) != reference.training.shape:
         raise InputError(
             f"samples have shape {tuple(samples.shape)}; the training images have {reference.training.shape}"

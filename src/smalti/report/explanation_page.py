@@ -110,6 +110,7 @@ def render_explanation(page: ExplanationPage) -> str:
         "width": width,
         "top": shares.shape[-1],
         "sigmas": [float(sigma) for sigma in shown.sigmas],
+        "sizes": None if shown.sizes is None else [f"{height} x {width}" for height, width in shown.sizes],
         "pixel": list(page.pixel),
         "columns": columns,
         "pictured": pictured,

@@ -14,6 +14,7 @@ the coarse scales, in which a patch covers most of the picture.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,13 +26,15 @@ from torch.nn import functional
 from smalti.core.errors import InputError, did_you_mean
 from smalti.core.noise import check_seed, standard_normal
 from smalti.core.progress import progress as show_progress
-from smalti.core.validation import check_count, check_integer
+from smalti.core.validation import check_count, check_flag, check_integer, shown
 from smalti.denoisers.picture_patches import PicturePatches
 from smalti.engine.picture import Places
 from smalti.sampling.coarse_to_fine import check_eta, coarse_to_fine_steps, linear_levels
 from smalti.sampling.generation import GenerateResult
 from smalti.sampling.resampling import area_down
+from smalti.sampling.sampler import check_room
 from smalti.source import decoding
+from smalti.source.conventions import scale_doubt
 
 __all__ = ["LikeResult", "check_like", "generate_like", "picture_pyramid", "read_picture", "turned"]
 
@@ -105,7 +108,9 @@ def generate_like(
     if check_integer("first", first) < 0:
         raise InputError(f"first must not be negative, not {first}")
     check_seed(check_integer("seed", seed))
+    check_flag("sources", sources)
     plan = _planned(picture, size, patch_size, steps, eta, tile, symmetric, keep, flips, quarters)
+    check_room(n, 1, (picture.shape[0], *plan.sizes[-1]))
     pictures, masks, denoisers = plan.pictures, plan.masks, plan.denoisers
     count, (height, width) = len(pictures), picture.shape[1:]
 
@@ -208,8 +213,12 @@ def _planned(
     height, width = picture.shape[1:]
     target = (height, width) if size is None else _size(size)
     _check_sizes((height, width), target, patch_size)
-    if symmetric is not None and symmetric not in AXES:
-        raise InputError(f"symmetric is horizontal or vertical, not {symmetric!r}{did_you_mean(str(symmetric), AXES)}")
+    for name, flag in (("tile", tile), ("flips", flips), ("quarters", quarters)):
+        check_flag(name, flag)
+    if symmetric is not None and (not isinstance(symmetric, str) or symmetric not in AXES):
+        raise InputError(
+            f"symmetric is horizontal or vertical, not {shown(symmetric)}{did_you_mean(str(symmetric), AXES)}"
+        )
     mask = None if keep is None else _mask(keep, (height, width), target)
 
     pictures = picture_pyramid(picture, patch_size)
@@ -234,7 +243,7 @@ def read_picture(image: Picture) -> torch.Tensor:
     """
     if isinstance(image, (str, os.PathLike)):
         image = decoding.read_picture(image, most=MOST)
-    values = image.detach().cpu() if isinstance(image, torch.Tensor) else torch.from_numpy(np.array(image))
+    values = _tensor(image, "a picture is a file or an array")
     if values.ndim != 3 or values.shape[0] not in (1, 3) or not values.numel():
         raise InputError(f"a picture is grey or RGB, (1 or 3, H, W), not {tuple(values.shape)}")
     if values.shape[1] * values.shape[2] > MOST:
@@ -246,7 +255,17 @@ def read_picture(image: Picture) -> torch.Tensor:
         return values.double() / 127.5 - 1
     if not values.dtype.is_floating_point or not bool(torch.isfinite(values).all()):
         raise InputError(f"a picture is uint8, or finite floats in [-1, 1], not {values.dtype} or with NaN")
+    doubt = scale_doubt(values[None].double().numpy())
+    if doubt is not None:
+        warnings.warn(f"the picture: {doubt}", stacklevel=2)
     return values.double()
+
+
+def _tensor(values: Any, what: str) -> torch.Tensor:
+    try:
+        return values.detach().cpu() if isinstance(values, torch.Tensor) else torch.from_numpy(np.array(values))
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{what}, not {shown(values)}") from None
 
 
 def picture_pyramid(picture: torch.Tensor, patch_size: int) -> list[torch.Tensor]:
@@ -315,7 +334,7 @@ def _mask(keep: Picture, picture: tuple[int, int], target: tuple[int, int]) -> t
     if isinstance(keep, (str, os.PathLike)):
         values = torch.from_numpy(decoding.read_picture(keep, most=MOST)).amax(0) >= 128
     else:
-        values = (keep.detach().cpu() if isinstance(keep, torch.Tensor) else torch.as_tensor(np.asarray(keep))) != 0
+        values = _tensor(keep, "keep is a file or an array") != 0
         values = values[0] if values.ndim == 3 and len(values) == 1 else values
     if tuple(values.shape) != picture:
         raise InputError(f"the mask has shape {tuple(values.shape)}; the picture is {picture[0]} x {picture[1]}")

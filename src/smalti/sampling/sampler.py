@@ -317,7 +317,7 @@ def sample(
     advance = find_solver(solver)
     start, n = _start(init, n, shape)
     size = n if batch_size is None else min(n, check_count("batch_size", batch_size))
-    _check_room(n, size, shape, len(levels), keep_states)
+    check_room(n, size, shape, len(levels), keep_states)
     classes = check_labels(labels, n, getattr(denoiser, "num_classes", None))
 
     batches = []
@@ -355,7 +355,7 @@ def _shape_of(denoiser: Any) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def _check_room(n: int, size: int, shape: tuple[int, int, int], levels: int, keep: bool) -> None:
+def check_room(n: int, size: int, shape: tuple[int, int, int], levels: int = 1, keep: bool = False) -> None:
     """Raise InputError where the samples cannot fit into the memory of this machine."""
     pixels = shape[0] * shape[1] * shape[2]
     kept = 4 * n * pixels * (2 * levels if keep else 1)  # float32

@@ -32,6 +32,7 @@ import numpy as np
 
 from smalti.core.cache import cache_root
 from smalti.core.code import code_digest
+from smalti.core.files import save_npy
 from smalti.core.leftovers import hold, remove_left_over
 from smalti.source.identity import damaged_image, image_sums
 from smalti.source.memory import allocate, size_in_words
@@ -161,7 +162,8 @@ class Store:
         digests = {}
         for name, array in (("sums", image_sums(built.images)), ("labels", built.labels), ("files", built.files)):
             if array is not None:
-                np.save(self.folder / f"{name}.npy", array, allow_pickle=False)
+                with open(self.folder / f"{name}.npy", "wb") as binary:
+                    save_npy(binary, array)
                 digests[name] = _digest((self.folder / f"{name}.npy").read_bytes())
         meta = {**meta, "digests": digests}
         meta["digest"] = _digest(_canonical(meta))

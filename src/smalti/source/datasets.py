@@ -170,6 +170,8 @@ def _classes(labels: list[Any], what: str) -> np.ndarray:
     wrong = next((k for k, value in enumerate(values) if type(value) is not int), None)
     if wrong is not None:
         raise InputError(f"{what}: the label of item {wrong} is {values[wrong]!r}, no class; give whole numbers from 0")
+    if any(abs(value) >= 2**63 for value in values):
+        raise InputError(f"{what} has labels that are too large; give whole numbers from 0")
     return check_labels_array(np.array(values, np.int64), len(values))
 
 

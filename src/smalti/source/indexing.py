@@ -72,6 +72,8 @@ def class_indices(
     if labels is None:
         raise InputError("the images have no classes to choose from; leave classes out, or use a data set with labels")
     single = isinstance(classes, (str, int, np.integer))
+    if not single and not isinstance(classes, Iterable):
+        raise InputError(f"classes are names or numbers, a list of them or one, not {classes!r}")
     wanted = [classes] if single else list(classes)  # type: ignore[arg-type]
     if not wanted:
         raise InputError("classes is an empty list; name at least one class, or leave it out")
@@ -85,6 +87,9 @@ def class_indices(
 
 def _class_number(item: Any, names: Sequence[str] | None, count: int) -> int:
     if isinstance(item, str) and names is not None and item in names:
+        if list(names).count(item) > 1:
+            numbers = ", ".join(str(number) for number, name in enumerate(names) if name == item)
+            raise InputError(f"several classes are called {item!r}; give a number, one of {numbers}")
         return list(names).index(item)
     if isinstance(item, str) and not (item.isascii() and item.isdigit()):
         if names is None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from smalti.core.errors import EnvironmentFailure, InputError
+from smalti.core.validation import check_flag, shown
 from smalti.source.cache import forget
 from smalti.source.checks import blocks, check_finite, check_labels_array
 from smalti.source.conventions import check_layout, in_nchw, scale_doubt
@@ -96,6 +97,8 @@ class Source:
         """Set everything from images and labels that are already checked."""
         if not isinstance(hflip, (bool, np.bool_)):
             raise InputError(f"hflip must be True or False, not {hflip!r}")
+        if name is not None and not isinstance(name, str):
+            raise InputError(f"name must be text, not {shown(name)}")
         self.images = images
         self.labels = labels
         self.hflip = bool(hflip)
@@ -149,6 +152,7 @@ class Source:
             InputError: no such data set, class, layout or part; damaged or hostile files; images of several sizes.
             EnvironmentFailure: it cannot be read, or there is no room for it.
         """
+        check_flag("skip_bad", skip_bad)
         stored = open_stored(path_or_name, resolution, layout, split, skip_bad, progress)
         source = cls._of_stored(stored, hflip, classes, limit)
         for remark in stored.remarks:
@@ -359,6 +363,9 @@ def _to_working(values: np.ndarray) -> np.ndarray:
 
 def _to_numpy(values: Any, what: str) -> np.ndarray:
     if isinstance(values, torch.Tensor):
+        if values.layout != torch.strided or values.is_meta:
+            kind = "on the meta device, where tensors have no values" if values.is_meta else "sparse"
+            raise InputError(f"{what} are {kind}; give a dense array")
         values = values.detach().cpu()
         return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     if isinstance(values, np.ndarray):

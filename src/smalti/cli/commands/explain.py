@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["explain"]
 
 PAGE, ARRAYS, TABLE = "explain.html", "explain.npz", "levels.csv"
-OF_SAMPLES = ("steps", "solver", "region", "stop", "counterfactuals")  # options about a sample of the denoiser
-RANKED = 10  # images whose influence is listed
+OF_SAMPLES = ("solver", "region", "stop", "counterfactuals")  # options about a sample of the denoiser
+OF_METHOD = ("denoiser", "network", "param", "backend")
 
 
 @command
@@ -62,6 +62,14 @@ def explain(
         ),
         REGULAR,
     ] = None,
+    generated: Annotated[
+        int | None,
+        typer.Option(
+            help="Instead: the image of this number of `smalti generate` with --data and --seed, scale by scale; 0 is the first.",
+            rich_help_panel=options.METHOD,
+        ),
+        Between(0, 2**63 - 1, "an integer from 0"),
+    ] = None,
     draws: Annotated[
         int, typer.Option(help="Of noise at each level, for --image.", rich_help_panel=options.METHOD), Between(2, 1000)
     ] = 8,
@@ -83,8 +91,14 @@ def explain(
         Between(0, 1000),
     ] = 2,
     steps: Annotated[
-        int, typer.Option(help="Solver steps of the sample.", rich_help_panel=options.METHOD), Between(1, 1000)
-    ] = 18,
+        int | None,
+        typer.Option(
+            help="Solver steps of the sample; with --generated, steps at each scale.",
+            show_default="18, or 10 with --generated",
+            rich_help_panel=options.METHOD,
+        ),
+        Between(1, 1000),
+    ] = None,
     solver: Annotated[
         options.Solver, typer.Option(help="First order (euler) or second (heun).", rich_help_panel=options.METHOD)
     ] = options.Solver.EULER,
@@ -118,45 +132,59 @@ def explain(
 ) -> None:
     """Which training pixels made this pixel: one page to look at, by pixel and noise level.
 
-    A sample (--seed), a noisy image (--input with --sigma) or a picture from anywhere (--image), of which it is looked for near-copies of
-    training patches too, moved or mirrored. Writes explain.html, one file that needs
-    nothing from elsewhere, explain.npz (the same numbers) and run.json into the --out folder, whose path is the last line on stdout.
+    A sample (--seed), a noisy image (--input with --sigma), a generated image (--generated) or a picture from anywhere (--image), of which
+    it is looked for near-copies of training patches too, moved or mirrored. Writes explain.html, one file that needs nothing from
+    elsewhere, explain.npz (the same numbers) and run.json into the --out folder, whose path is the last line on stdout.
     """
     if noisy is not None and (image is not None or seed is not None):
         raise InputError(f"--input and {'--seed' if image is None else '--image'} were given; explain one thing")
+    if generated is not None and (noisy is not None or image is not None):
+        raise InputError(f"--generated and {'--image' if noisy is None else '--input'} were given; explain one thing")
     if (sigma is None) != (noisy is None):
         raise InputError("--input needs its noise level, --sigma, and --sigma is for --input alone")
     if image is None:
         run.invocation.refuse(("draws", "patch", "shift"), "without --image")
     if image is not None or noisy is not None:
         other = "--image" if noisy is None else "--input"
-        run.invocation.refuse(OF_SAMPLES, f"with {other}, as it is about a sample")
+        run.invocation.refuse((*OF_SAMPLES, "steps"), f"with {other}, as it is about a sample")
+    if generated is not None:
+        run.invocation.refuse(
+            (*OF_METHOD, *OF_SAMPLES), "with --generated, whose denoisers are those of `smalti generate`"
+        )
     place = _region(region)
     from smalti.audit.copy_search import copy_search
     from smalti.cli.inputs import load_z, parse_labels
     from smalti.cli.printing import print_path, print_table
     from smalti.cli.runs import long_run
-    from smalti.provenance.explanation import check_region, check_shares, default_levels
+    from smalti.provenance.explanation import (
+        check_region,
+        check_shares,
+        default_levels,
+        explain_generated,
+        sample_units,
+    )
+    from smalti.sampling.generation import default_sizes
 
     chosen = method.choose()
+    steps = steps or (18 if generated is None else 10)
     with run.folder((PAGE, ARRAYS, TABLE)) as folder:
         source = images.open()
         z, digest = load_z(noisy, source.shape) if noisy else (None, None)
         if z is not None and len(z) != 1:
             raise InputError(f"{noisy} holds {counted(len(z), 'image')}; explain one at a time")
         picture = _picture(image, source) if image else None
-        denoiser = chosen.create(source)
-        check_shares(denoiser)
+        denoiser = chosen.create(source) if generated is None else None
+        if denoiser is not None:
+            check_shares(denoiser)
         place = check_region(place, source.shape)
-        labels = parse_labels(method.labels, 1, source.class_names, denoiser.num_classes)
-        sampled = z is None and picture is None
-        total = (
-            steps + 1 + min(counterfactuals, RANKED, len(source))
-            if sampled
-            else 1
-            if picture is None
-            else len(default_levels()) + 1
-        )
+        labels = parse_labels(method.labels, 1, source.class_names, source.num_classes)
+        sampled = z is None and picture is None and generated is None
+        if sampled:
+            total = sample_units(steps, stop, counterfactuals, len(source))
+        elif generated is not None:
+            total = len(default_sizes(source.shape)) * (steps - 1)
+        else:
+            total = 1 if picture is None else len(default_levels()) + 1
         contents = images.content(source) | method.content(chosen) | {"noisy": digest, "labels": labels}
         contents["image"] = None if picture is None else hashlib.sha256(picture.numpy().tobytes()).hexdigest()
         if not run.start(folder, total, contents, data=source.name, seed=seed):
@@ -167,19 +195,29 @@ def explain(
                 "stop": stop,
                 "counterfactuals": counterfactuals,
             }
-            with long_run(folder, total, "explaining", "level") as advance:
-                found = _explained(
-                    denoiser, (z, sigma, picture), seed or 0, labels, top, draws, sampler, folder.pieces(), advance
-                )
-                searched = None
+            searched = None
+            with long_run(folder, total, "explaining", "step") as advance:
+                if generated is not None:
+                    label = None if labels is None else labels[0]
+                    found = explain_generated(
+                        source, generated, seed or 0, steps, top, label, progress=advance, keep=folder.pieces()
+                    )
+                else:
+                    found = _explained(
+                        denoiser, (z, sigma, picture), seed or 0, labels, top, draws, sampler, folder.pieces(), advance
+                    )
                 if picture is not None:
                     searched = copy_search(source, picture, patch, shift, advance, folder.pieces())
-            if sampled:
+            name = chosen.name if generated is None else "the denoiser of `smalti generate`"
+            if generated is not None:
+                scales = ", ".join(f"{height} x {width}" for height, width in dict.fromkeys(found.sizes or ()))
+                what = f"Image {generated} of seed {seed or 0} of `smalti generate`, coarse to fine ({scales}), step by step."
+            elif sampled:
                 what = f"A sample of {chosen.name} (seed {seed or 0}, {counted(steps, 'step')} of {solver}), level by level."
             else:
                 what = f"{'A noisy image' if picture is None else 'A picture from elsewhere'}, {(noisy or image).name}."  # type: ignore[union-attr]
-            lead, limits = _words(found, chosen.name, what, sampled)
-            _write(folder.path, found, source, chosen.name, lead, limits, searched)
+            lead, limits = _words(found, name, what, sampled)
+            _write(folder.path, found, source, name, lead, limits, searched)
             folder.finish(total)
             print_table(_levels(found), TABLE)
     print_path(folder.path)
@@ -245,7 +283,7 @@ def _write(
     from smalti.report.explanation_page import ExplanationPage, render_explanation
 
     _, height, width = source.shape
-    middle = min(range(len(found.sigmas)), key=lambda i: abs(found.sigmas[i] - 0.6))
+    middle = min(reversed(range(len(found.sigmas))), key=lambda i: abs(found.sigmas[i] - 0.6))  # of the finest scale
     page = ExplanationPage(
         title="Where this picture comes from",
         lead=lead,
@@ -273,6 +311,8 @@ def _write(
         for name in ("noisy", "denoised", "images", "shares", "places", "rest", "effective")
     }
     arrays["sigmas"] = np.array(found.sigmas)
+    if found.sizes is not None:
+        arrays["sizes"] = np.array(found.sizes)
     if found.errors is not None:
         arrays["errors"] = found.errors.numpy()
     if found.ranking:
@@ -292,17 +332,14 @@ def _levels(found: Explanation) -> Table:
     from smalti.core.table import Table
 
     columns = ("sigma", "effective_images_median", "largest_share_median", "largest_share_maximum")
-    rows = zip(found.sigmas, found.effective, found.shares[..., 0], strict=True)
-    return Table(
-        columns,
-        [
-            dict(
-                zip(columns, (sigma, float(effective.median()), float(share.median()), float(share.max())), strict=True)
-            )
-            for sigma, effective, share in rows
-        ],
-        note="over pixels",
-    )
+    rows = []
+    for level, (sigma, effective, share) in enumerate(
+        zip(found.sigmas, found.effective, found.shares[..., 0], strict=True)
+    ):
+        values = sigma, float(effective.median()), float(share.median()), float(share.max())
+        size = {} if found.sizes is None else {"size": "{} x {}".format(*found.sizes[level])}
+        rows.append(size | dict(zip(columns, values, strict=True)))
+    return Table((*(["size"] if found.sizes is not None else []), *columns), rows, note="over pixels")
 
 
 def _shown(found: Explanation, searched: CopySearch | None) -> set[int]:
@@ -326,6 +363,11 @@ def _words(found: Explanation, name: str, what: str, sampled: bool) -> tuple[lis
         limits.append(
             "Influence is first order: it holds while many images share a pixel, and says nothing below a noise level of about 0.2. "
             "The counterfactual is what really happens."
+        )
+    if found.sizes is not None:
+        limits.append(
+            "It was made coarse to fine: but for the last step of a scale, what the denoiser answers is kept for its detail alone, and "
+            "takes its low frequencies from the finished coarser image. What came from the scales before it, only their shares say."
         )
     if found.errors is not None:
         limits.append(

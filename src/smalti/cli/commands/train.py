@@ -305,7 +305,7 @@ def _check_fits(recipe: Recipe, source: Source, begun: Network | None) -> None:
 def _title(recipe: Recipe, begun: Network | None, source: Source) -> str:
     """What is trained, for pictures: by what determines the run, so that the same run in another folder draws the same."""
     what = f"{recipe.arch} {recipe.preset}" if begun is None else (begun.config or {}).get("architecture", recipe.arch)
-    return f"{what} on {printable(source.name)}"
+    return f"{what} on {printable(source.name or 'images')}"
 
 
 def _picture(folder: Path, step: int, network: Network, seed: int, title: str) -> None:

@@ -20,11 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from smalti.engine.compiled.exp2 import SMALLEST as _SMALLEST
 from smalti.engine.compiled.exp2 import exp2
 from smalti.engine.compiled.jit import plain, reordered
 from smalti.engine.compiled.pixel_rows import FOUR, absorb_pixels
-from smalti.engine.compiled.records import Box, BoxLayout, Chunk, Moments, Noisy, Normaliser, Product
+from smalti.engine.compiled.records import Box, BoxLayout, Chunk, Inner, Moments, Noisy, Normaliser, Product
 
 __all__ = [
     "HEAVY",
@@ -33,13 +32,14 @@ __all__ = [
     "TILE",
     "bounded_distances",
     "box_covariance",
+    "box_moments",
     "box_normalisers",
     "box_numerator",
     "full_distances",
     "full_numerator",
+    "full_products",
 ]
 
-SMALLEST = np.float32(_SMALLEST)
 GAP_LIMIT = np.float32(64)  # bits; logits lie below their normaliser, but a caller's own may be anything
 LOWEST_LOGIT = np.float32(-1e30)  # running maxima before the first
 NOWHERE = np.float32(-2e30)  # logits where there is no window or image: no weight even beside such a maximum
@@ -443,6 +443,19 @@ def box_numerator(
                 _accumulate_two(numerator[b], one, composite, pair[0], two, other, pair[1])
 
 
+@plain
+def box_room(layout: BoxLayout, z: Any) -> Any:
+    """What a kernel needs that takes one image after another: its planes, its logits, where the canvas begins on the tape, the tape, the
+    image on the canvas, and a plane to be moved there."""
+    height, width, stride, first, row, _, _, _, windows = layout
+    channels, plane = z.shape[1], z.shape[2]
+    canvas = 4 * row
+    tape = scratch(1, 5 * row + LANES, z)[0]
+    on_canvas = tape[canvas + first : canvas + first + max(plane, height * stride)]
+    flat = on_canvas if stride == width else scratch(1, plane, z)[0]
+    return scratch(channels, plane, z), scratch(1, windows, z)[0], canvas, tape, on_canvas, flat
+
+
 # -------------------------------------------------------------------------------------------------- derivatives of boxes
 
 
@@ -474,10 +487,68 @@ def _centre(weights: Any, values: Any, mean: Any, n: int) -> None:
 
 @reordered
 def _sum(values: Any, n: int) -> Any:
-    total = 0.0
+    total = values.dtype.type(0)
     for k in range(n):
         total += values[k]
     return total
+
+
+@plain
+def box_moments(
+    chunk: Chunk,
+    noisy: Noisy,
+    layout: BoxLayout,
+    inner: Inner,
+    direction: Any,
+    gap: Any,
+    wide: Any,
+    state: Any,
+    alive: Any,
+) -> None:
+    """Phase 1 (`box_normalisers`) and, in the same pass, sums of weights times u_k^i = <inner window k * direction, image i>.
+
+    Args:
+        inner: boxes of the inner product.
+        direction: (B, C, plane) real.
+        state: (B, 3 windows) real, running maxima, totals, and totals times u.
+
+    Other arguments are as for `box_normalisers`.
+    """
+    images, offset, elements, log_priors = chunk
+    z, relative, scales = noisy
+    height, width, stride, first, row, box_height, box_width, box_first, windows = layout
+    inner_height, inner_width, inner_first = inner
+    channels, plane = z.shape[1], z.shape[2]
+    block = scratch(FOUR * channels, plane, z).reshape(FOUR, channels, plane)
+    logits = scratch(1, FOUR * windows, z)[0]
+    products = scratch(1, FOUR * windows, z)[0]
+    canvas = 4 * row
+    tape = scratch(1, 5 * row + LANES, z)[0]
+    on_canvas = tape[canvas + first : canvas + first + max(plane, height * stride)]
+    flat = on_canvas if stride == width else scratch(1, plane, z)[0]
+    zero = type(offset)(0)
+    for start in range(0, elements.shape[0], FOUR):
+        count = min(FOUR, elements.shape[0] - start)
+        for j in range(count):
+            load(images[elements[start + j]], offset, block[j])
+        for b in range(z.shape[0]):
+            for j in range(count):
+                difference(block[j], zero, z[b], relative[b], flat)
+                if stride != width:
+                    move_rows(flat, width, on_canvas, stride, height, width)
+                at, out = canvas + box_first, logits[j * windows : (j + 1) * windows]
+                box_logits(tape, at, row, stride, box_height, box_width, scales[b], log_priors[start + j], out, windows)
+                _inner_product(direction[b], block[j], flat)
+                if stride != width:
+                    move_rows(flat, width, on_canvas, stride, height, width)
+                sums = box_sum(tape, canvas + inner_first, inner_height, inner_width, stride, windows, row)
+                _copy(tape[sums : sums + windows], zero, products[j * windows : (j + 1) * windows])
+            if count < FOUR:
+                logits[count * windows :] = type(offset)(NOWHERE)
+            found = absorb_pixels(logits, windows, products, zero, windows, 0, 1, state[b], windows, windows, gap, wide)
+            if found >> FOUR:
+                for j in range(count):
+                    alive[b, start + j] = HEAVY if (found >> j) & 1 else LIGHT
 
 
 @plain
@@ -487,6 +558,8 @@ def box_covariance(
     layout: BoxLayout,
     product: Product,
     normaliser: Normaliser,
+    alive: Any,
+    least: Any,
     centred: bool,
     moments: Moments,
     numerator: Any,
@@ -499,33 +572,29 @@ def box_covariance(
     numerator += sum_k outer window k * sum_i w_k^i (u_k^i - mean_k) image i,
     and moved_i = sum_k w_k^i (u_k^i - mean_k), (B, n) float64.
 
-    Other arguments are as for `box_numerator`, float64.
+    Other arguments are as for `box_numerator`.
     """
     images, offset, elements, log_priors = chunk
     z, relative, scales = noisy
     references, corrections = normaliser
     (inner_height, inner_width, inner_first), outer, direction = product
     mass, means = moments
-    height, width, stride, first, row, box_height, box_width, box_first, windows = layout
-    channels, plane = z.shape[1], z.shape[2]
-    image = scratch(channels, plane, z)
-    logits = scratch(1, windows, z)[0]
-    canvas = 4 * row
-    tape = scratch(1, 5 * row + LANES, z)[0]
-    on_canvas = tape[canvas + first : canvas + first + max(plane, height * stride)]
-    flat = on_canvas if stride == width else scratch(1, plane, z)[0]
+    height, width, stride, _, row, box_height, box_width, box_first, windows = layout
     zero = type(offset)(0)
+    image, logits, canvas, tape, on_canvas, flat = box_room(layout, z)
     spread, spread_row, margin = spread_tape(layout, outer, z)
     weights = spread[margin : margin + windows]
     for j in range(elements.shape[0]):
         load(images[elements[j]], offset, image)
         for b in range(z.shape[0]):
+            if alive[b, j] != HEAVY:
+                continue
             difference(image, zero, z[b], relative[b], flat)
             if stride != width:
                 move_rows(flat, width, on_canvas, stride, height, width)
             at = canvas + box_first
             box_logits(tape, at, row, stride, box_height, box_width, scales[b], log_priors[j], logits, windows)
-            if not box_weights(logits, references[b], corrections[b], SMALLEST, weights, windows):
+            if not box_weights(logits, references[b], corrections[b], least, weights, windows):
                 continue
             _inner_product(direction[b], image, flat)
             if stride != width:
@@ -690,6 +759,43 @@ def full_distances(images: Any, offset: Any, elements: Any, z: Any, relative: An
     bounded_distances(images, offset, elements, z, relative, tiles, priors, scales, least, distances)
 
 
+@reordered
+def _product(x: Any, offset: Any, a: Any) -> Any:
+    """sum (x - offset) a."""
+    real = type(offset)
+    total = real(0)
+    for i in range(a.shape[0]):
+        total += (real(x[i]) - offset) * a[i]
+    return total
+
+
+@plain
+def full_products(images: Any, offset: Any, elements: Any, directions: Any, products: Any) -> None:
+    """products[b, j] = <directions[b], image_{elements[j]}>, in stored units: summed in `real` within tiles, in float64 across them.
+
+    Args:
+        images: (N, D) uint8 or float32.
+        elements: (n,) indices.
+        directions: (B, D) real.
+        products: (B, n) float64, results.
+    """
+    batch, dimension = directions.shape
+    zero = type(offset)(0)
+    x = scratch(1, TILE, directions)[0]
+    for j in range(elements.shape[0]):
+        image = images[elements[j]]
+        for b in range(batch):
+            products[b, j] = 0.0
+        for start in range(0, dimension, TILE):
+            stop = min(start + TILE, dimension)
+            if batch == 1:
+                products[0, j] += _product(image[start:stop], offset, directions[0, start:stop])
+                continue
+            _copy(image[start:stop], offset, x[: stop - start])
+            for b in range(batch):
+                products[b, j] += _product(x, zero, directions[b, start:stop])
+
+
 @plain
 def _add_four(out: Any, x0: Any, x1: Any, x2: Any, x3: Any, w0: Any, w1: Any, w2: Any, w3: Any) -> None:
     for i in range(out.shape[0]):
@@ -717,7 +823,7 @@ def full_numerator(images: Any, offset: Any, elements: Any, weights: Any, numera
     batch, dimension = numerator.shape
     if batch == 1:
         for j in range(elements.shape[0]):
-            if weights[0, j] > 0:
+            if weights[0, j] != 0:
                 _add_stored(numerator[0], offset, images[elements[j]], weights[0, j])
         return
     kept = np.empty(4, np.int64)
@@ -728,7 +834,7 @@ def full_numerator(images: Any, offset: Any, elements: Any, weights: Any, numera
         while j < elements.shape[0] and found < 4:
             heavy = False
             for b in range(batch):
-                heavy = heavy or weights[b, j] > 0
+                heavy = heavy or weights[b, j] != 0
             if heavy:
                 kept[found] = j
                 found += 1

@@ -31,7 +31,7 @@ GAP_LIMIT = np.float32(64)  # bits; logits lie below their normaliser, but a cal
 
 
 @plain
-def _fill_tile(images: Any, elements: Any, start: int, offset: Any, tile: Any) -> int:
+def fill_tile(images: Any, elements: Any, start: int, offset: Any, tile: Any) -> int:
     """Images elements[start], ... into the lanes: tile[p, lane] = stored value - offset.
 
     Returns their number; other lanes repeat the last.
@@ -46,7 +46,7 @@ def _fill_tile(images: Any, elements: Any, start: int, offset: Any, tile: Any) -
 
 
 @plain
-def _differences(tile: Any, z: Any, channels: int, relative: bool, out: Any) -> None:
+def differences(tile: Any, z: Any, channels: int, relative: bool, out: Any) -> None:
     """out[p, lane] = (x - z)^2, or x (x - z) with z doubled if `relative`; summed over the channels that an entry stands for."""
     if channels == 1:
         for p in range(z.shape[0]):
@@ -60,8 +60,8 @@ def _differences(tile: Any, z: Any, channels: int, relative: bool, out: Any) -> 
 
 
 @plain
-def _group_logits(d: Any, windows: MaskSums, group: int, scale: Any, log_priors: Any, scratch: Any, out: Any) -> int:
-    """Logits of the queries of a group, out[k - first, lane]; returns the number of queries."""
+def group_sums(d: Any, windows: MaskSums, group: int, scratch: Any, out: Any) -> int:
+    """Sums of d over the queries of a group, out[k - first, lane]; returns the number of queries."""
     groups, atoms, places, values, member_starts, members, _, _ = windows
     first, count = groups[group, 0], groups[group, 1]
     out[: count * LANES] = 0
@@ -70,6 +70,13 @@ def _group_logits(d: Any, windows: MaskSums, group: int, scale: Any, log_priors:
         sum_rows(d, places, values, atoms[atom], atoms[atom + 1], scratch, 0)
         for m in range(begin, end):
             add_row(out, (members[m] - first) * LANES, scratch, 0)
+    return count
+
+
+@plain
+def group_logits(d: Any, windows: MaskSums, group: int, scale: Any, log_priors: Any, scratch: Any, out: Any) -> int:
+    """Logits of the queries of a group, out[k - first, lane]; returns the number of queries."""
+    count = group_sums(d, windows, group, scratch, out)
     for k in range(count):
         to = out[k * LANES : k * LANES + LANES]
         for lane in range(LANES):
@@ -77,8 +84,45 @@ def _group_logits(d: Any, windows: MaskSums, group: int, scale: Any, log_priors:
     return count
 
 
+@plain
+def spread_group(weights: Any, responses: MaskSums, group: int, scratch: Any, spread: Any) -> None:
+    """spread[p, lane] += sum over the queries of a group of response(p) weight[k - first, lane]."""
+    groups, atoms, places, values, member_starts, members, _, _ = responses
+    first = groups[group, 0]
+    for atom in range(groups[group, 2], groups[group, 3]):
+        begin, end = member_starts[atom], member_starts[atom + 1]
+        source, at = weights, (members[begin] - first) * LANES
+        if end - begin > 1:
+            scratch[:LANES] = 0
+            for m in range(begin, end):
+                add_row(scratch, 0, weights, (members[m] - first) * LANES)
+            source, at = scratch, 0
+        spread_row(source, at, places, values, atoms[atom], atoms[atom + 1], spread)
+
+
+@plain
+def living(alive: Any, log_priors: Any, start: int, count: int, out: Any) -> bool:
+    """out[lane] = the log prior of image start + lane, -infinity where it is not alive or there is none; whether there is any."""
+    some = False
+    for lane in range(LANES):
+        lives = lane < count and alive[start + min(lane, count - 1)] != 0
+        out[lane] = log_priors[start + lane] if lives else -np.inf
+        some = some or lives
+    return some
+
+
+@plain
+def group_weights(logits: Any, number: int, first: int, references: Any, corrections: Any, gap: Any) -> bool:
+    """Logits of a group's queries become weights; whether any is less than `gap` below its reference."""
+    heavy = False
+    for k in range(number):
+        weights = logits[k * LANES : k * LANES + LANES]
+        heavy |= _to_weights(weights, references[first + k], corrections[first + k], gap)
+    return heavy
+
+
 @ordered
-def _largest(values: Any) -> Any:
+def largest_of(values: Any) -> Any:
     """The largest of LANES values."""
     top = values[0]
     for lane in range(1, LANES):
@@ -130,18 +174,18 @@ def mask_normalisers(chunk: Chunk, noisy: Noisy, windows: MaskSums, highest: Any
     queries = highest.shape[1]
     sums = np.zeros((batch, queries, LANES), z.dtype)
     for start in range(0, elements.shape[0], LANES):
-        count = _fill_tile(images, elements, start, offset, tile)
+        count = fill_tile(images, elements, start, offset, tile)
         for lane in range(LANES):
             priors[lane] = log_priors[start + lane] if lane < count else real(-np.inf)
         for b in range(batch):
-            _differences(tile, z[b], channels, relative[b], d)
+            differences(tile, z[b], channels, relative[b], d)
             seen[:] = 0
             for group in range(windows.groups.shape[0]):
                 first = windows.groups[group, 0]
-                number = _group_logits(d, windows, group, scales[b], priors, scratch, logits)
+                number = group_logits(d, windows, group, scales[b], priors, scratch, logits)
                 for k in range(number):
                     here = logits[k * LANES : k * LANES + LANES]
-                    top = _largest(here)
+                    top = largest_of(here)
                     total = sums[b, first + k]
                     before = highest[b, first + k]
                     if top > before:
@@ -185,7 +229,6 @@ def mask_numerator(
     z, relative, scales = noisy
     references, corrections = normaliser
     largest_group, channels = windows.largest, windows.channels
-    real = z.dtype.type
     batch, entries = z.shape
     tile = aligned(1, entries * LANES, z)[0]
     d = aligned(1, entries // channels * LANES, z)[0]
@@ -194,38 +237,19 @@ def mask_numerator(
     logits = aligned(1, largest_group * LANES, z)[0]
     scratch = aligned(1, LANES, z)[0]
     priors = np.empty(LANES, z.dtype)
-    groups, atoms, places, values, member_starts, members, _, _ = responses
     for start in range(0, elements.shape[0], LANES):
-        count = _fill_tile(images, elements, start, offset, tile)
+        count = fill_tile(images, elements, start, offset, tile)
         for b in range(batch):
-            some = False
-            for lane in range(LANES):
-                lives = lane < count and alive[b, start + min(lane, count - 1)] != 0
-                priors[lane] = log_priors[start + lane] if lives else real(-np.inf)
-                some = some or lives
-            if not some:
+            if not living(alive[b], log_priors, start, count, priors):
                 continue
-            _differences(tile, z[b], channels, relative[b], d)
+            differences(tile, z[b], channels, relative[b], d)
             spread[:] = 0
-            for group in range(groups.shape[0]):
-                first = groups[group, 0]
-                number = _group_logits(d, windows, group, scales[b], priors, scratch, logits)
-                heavy = False
-                for k in range(number):
-                    weights = logits[k * LANES : k * LANES + LANES]
-                    heavy |= _to_weights(weights, references[b, first + k], corrections[b, first + k], gap)
-                if not heavy:
-                    continue
-                for atom in range(groups[group, 2], groups[group, 3]):
-                    begin, end = member_starts[atom], member_starts[atom + 1]
-                    source, at = logits, (members[begin] - first) * LANES
-                    if end - begin > 1:
-                        scratch[:LANES] = 0
-                        for m in range(begin, end):
-                            add_row(scratch, 0, logits, (members[m] - first) * LANES)
-                        source, at = scratch, 0
-                    spread_row(source, at, places, values, atoms[atom], atoms[atom + 1], spread)
-            _collect(spread, tile, plane, entries, numerator[b])
+            for group in range(windows.groups.shape[0]):
+                number = group_logits(d, windows, group, scales[b], priors, scratch, logits)
+                first = windows.groups[group, 0]
+                if group_weights(logits, number, first, references[b], corrections[b], gap):
+                    spread_group(logits, responses, group, scratch, spread)
+            collect(spread, tile, plane, entries, numerator[b])
 
 
 @plain
@@ -251,19 +275,19 @@ def mask_means(chunk: Chunk, noisy: Noisy, windows: MaskSums, responses: Any, me
     priors = np.empty(LANES, z.dtype)
     seen = np.empty(LANES, np.int32)
     for start in range(0, elements.shape[0], LANES):
-        count = _fill_tile(images, elements, start, offset, tile)
+        count = fill_tile(images, elements, start, offset, tile)
         for lane in range(LANES):
             priors[lane] = log_priors[start + lane] if lane < count else real(-np.inf)
         for b in range(batch):
-            _differences(tile, z[b], channels, relative[b], d)
+            differences(tile, z[b], channels, relative[b], d)
             seen[:] = 0
             for group in range(windows.groups.shape[0]):
                 first = windows.groups[group, 0]
-                number = _group_logits(d, windows, group, scales[b], priors, scratch, logits)
+                number = group_logits(d, windows, group, scales[b], priors, scratch, logits)
                 for k in range(number):
                     here = logits[k * LANES : k * LANES + LANES]
                     query = first + k
-                    top = _largest(here)
+                    top = largest_of(here)
                     before = highest[b, query]
                     if np.float32(top - before) < SMALLEST:
                         continue
@@ -274,17 +298,17 @@ def mask_means(chunk: Chunk, noisy: Noisy, windows: MaskSums, responses: Any, me
                             sums[b, m, query] *= factor
                         highest[b, query] = top
                         before = top
-                    _weigh(here, before, seen)
-                    totals[b, query] += _sum(here)
+                    weigh(here, before, seen)
+                    totals[b, query] += sum_of(here)
                     for m in range(responses.shape[1]):
                         at = responses[query, m]
-                        sums[b, m, query] += _inner(here, tile[at : at + LANES])
+                        sums[b, m, query] += inner_product(here, tile[at : at + LANES])
             for lane in range(count):
                 alive[b, start + lane] = 1 if seen[lane] != 0 else 0
 
 
 @plain
-def _weigh(logits: Any, reference: Any, seen: Any) -> None:
+def weigh(logits: Any, reference: Any, seen: Any) -> None:
     """Logits become weights 2^(logit - reference)."""
     for lane in range(LANES):
         gap = np.float32(logits[lane] - reference)
@@ -293,7 +317,7 @@ def _weigh(logits: Any, reference: Any, seen: Any) -> None:
 
 
 @reordered
-def _sum(values: Any) -> Any:
+def sum_of(values: Any) -> Any:
     total = values[0]
     for lane in range(1, LANES):
         total += values[lane]
@@ -301,7 +325,7 @@ def _sum(values: Any) -> Any:
 
 
 @reordered
-def _inner(a: Any, b: Any) -> Any:
+def inner_product(a: Any, b: Any) -> Any:
     total = a[0] * b[0]
     for lane in range(1, LANES):
         total += a[lane] * b[lane]
@@ -309,8 +333,8 @@ def _inner(a: Any, b: Any) -> Any:
 
 
 @plain
-def _collect(spread: Any, tile: Any, plane: int, entries: int, out: Any) -> None:
+def collect(spread: Any, tile: Any, plane: int, entries: int, out: Any) -> None:
     """out[e] += sum over lanes of spread[e modulo plane] tile[e]."""
     for e in range(entries):
         p = e % plane
-        out[e] += _inner(spread[p * LANES : p * LANES + LANES], tile[e * LANES : e * LANES + LANES])
+        out[e] += inner_product(spread[p * LANES : p * LANES + LANES], tile[e * LANES : e * LANES + LANES])

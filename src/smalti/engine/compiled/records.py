@@ -21,6 +21,7 @@ __all__ = [
     "Directions",
     "Heaviest",
     "Inner",
+    "MaskShares",
     "MaskSums",
     "Means",
     "Moments",
@@ -30,6 +31,7 @@ __all__ = [
     "Places",
     "Product",
     "Shares",
+    "ShiftShares",
     "Shifts",
     "Sketched",
     "States",
@@ -184,11 +186,13 @@ class Shares(NamedTuple):
         kept: (B, top, P) float32, the largest shares, descending.
         numbers: (B, top, P) int64, 2 times the index of their image, plus 1 if it is mirrored.
         entropy: (B, P) float32, - sum over images of share log2(share), the flips of an image together.
+        lowest: (B, P) float32, given: shares up to here are not kept; 0, or more where larger ones are known.
     """
 
     kept: np.ndarray
     numbers: np.ndarray
     entropy: np.ndarray
+    lowest: np.ndarray
 
 
 # ------------------------------------------------------------------------------------------------------------------- masks
@@ -216,6 +220,23 @@ class MaskSums(NamedTuple):
     members: np.ndarray
     largest: int
     channels: int
+
+
+class MaskShares(NamedTuple):
+    """As `Shares`, of responses that may differ between C' channels (1 where they do not); results, which begin with 0.
+
+    Attributes:
+        ranks: (B, top, P) float32, the largest shares, means over channels, descending.
+        kept: (B, top, P, C') float32, the shares in each channel.
+        numbers: (B, top, P) int64, 2 times the index of their image, plus 1 if it is mirrored.
+        entropy, lowest: as of `Shares`.
+    """
+
+    ranks: np.ndarray
+    kept: np.ndarray
+    numbers: np.ndarray
+    entropy: np.ndarray
+    lowest: np.ndarray
 
 
 class Tree(NamedTuple):
@@ -293,6 +314,25 @@ class States(NamedTuple):
     layout: tuple[int, int]
     one: np.ndarray
     all: np.ndarray
+
+
+class ShiftShares(NamedTuple):
+    """What is known of the windows whose shares are asked for, at their states' places (see `States`).
+
+    Attributes:
+        step: entries of a row of states.
+        references, exact_references: (B, plane) float32 and float64: their normalisers are reference - log2(correction), as `Normaliser`.
+        corrections: (B, plane) float32.
+        slots: (flips, plane) int64, which of the P pixels a state belongs to, or -1.
+        copies: (P, M) int64, the states of each pixel: flip times plane, plus the place.
+    """
+
+    step: int
+    references: np.ndarray
+    exact_references: np.ndarray
+    corrections: np.ndarray
+    slots: np.ndarray
+    copies: np.ndarray
 
 
 class Directions(NamedTuple):

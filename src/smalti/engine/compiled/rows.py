@@ -5,6 +5,7 @@ A row is LANES neighbouring entries of a flat array.
     sum_rows(d, places, values, low, high, out, at)      out[at] = sum over low <= j < high of values[j] d[places[j]]      (rows)
     spread_row(w, at, places, values, low, high, out)    out[places[j]] += values[j] w[at]    for low <= j < high
     add_row(out, to, w, at)                              out[to] += w[at]
+    any_above(a, at, b, b_at)                            whether any a[at] > b[b_at]
     difference_row(x, at, z, relative, out, to, more)    out[to] = (x[at] - z)^2, or x[at] (x[at] - z); if `more` added to it
 """
 
@@ -18,7 +19,7 @@ from numba.extending import intrinsic
 
 from smalti.engine.compiled.vectors import INT, Vectors, data_of, is_true, item, same_reals
 
-__all__ = ["LANES", "add_row", "difference_row", "spread_row", "sum_rows"]
+__all__ = ["LANES", "add_row", "any_above", "difference_row", "spread_row", "sum_rows"]
 
 LANES = 32  # images of a tile: two vectors of AVX-512, so that a tile of 32 x 32 x 3 entries stays in the L2 cache
 UNROLL = 2  # terms whose sums are kept apart: an addition waits for the one before
@@ -112,6 +113,26 @@ def add_row(typing: Any, out: Any, to: Any, w: Any, at: Any) -> Any:
         after = [builder.fadd(a, b) for a, b in zip(before, row, strict=True)]
         _store(vectors, after, target, arguments[1])
         return context.get_dummy_value()
+
+    return signature, build
+
+
+@intrinsic
+def any_above(typing: Any, a: Any, at: Any, b: Any, b_at: Any) -> Any:
+    """Whether any of a[at : at + LANES] is larger than its number of b[b_at : b_at + LANES]."""
+    if not same_reals(a, b):
+        return None
+    signature = types.boolean(a, types.int64, b, types.int64)
+
+    def build(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        vectors = Vectors(builder, a.dtype)
+        row = _load(vectors, data_of(context, builder, a, arguments[0]), arguments[1])
+        bounds = _load(vectors, data_of(context, builder, b, arguments[2]), arguments[3])
+        found = [builder.fcmp_ordered(">", value, bound) for value, bound in zip(row, bounds, strict=True)]
+        larger = found[0]
+        for other in found[1:]:
+            larger = builder.or_(larger, other)
+        return vectors.any(larger)
 
     return signature, build
 

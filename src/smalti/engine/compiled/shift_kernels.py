@@ -36,13 +36,13 @@ from smalti.engine.compiled.shift_rows import (
     strip_sums,
 )
 
-__all__ = ["shift_pass"]
+__all__ = ["SLACK", "distance", "load_canvas", "part_of", "shift_pass"]
 
 SLACK = 64  # entries that vectors may write, or read, beyond an end
 
 
 @plain
-def _load(image: Any, offset: Any, layout: Any, out: Any) -> None:
+def load_canvas(image: Any, offset: Any, layout: Any, out: Any) -> None:
     """Stored pixels (C, H W), minus the offset, into the canvas, and a plane of |pixel|^2 after them; its margins stay 0."""
     real = type(offset)
     height, width, _, top, left, step, plane = layout
@@ -59,7 +59,7 @@ def _load(image: Any, offset: Any, layout: Any, out: Any) -> None:
 
 
 @plain
-def _distance(
+def distance(
     x: Any,
     at: int,
     step: int,
@@ -136,7 +136,7 @@ def shift_pass(
     lanes = 32 // z.itemsize
     line = padded(width)
     logits = scratch(1, FOUR * line + SLACK, z)[0]
-    part = _part(side)
+    part = part_of(side)
     part_count, rest_count = side // part, side % part
     x = scratch(1, (channels + 1) * plane + SLACK, z)[0]
     most = 0
@@ -148,7 +148,7 @@ def shift_pass(
     tape = scratch(1, 2 * FOUR * sums + SLACK, z)[0]
     flat_penalties = row_penalties.reshape(-1)
     for j in range(elements.shape[0]):
-        _load(images[elements[j]], offset, x_layout, x)
+        load_canvas(images[elements[j]], offset, x_layout, x)
         log_prior = np.float32(log_priors[j])
         for b in range(z.shape[0]):
             scale = np.float32(scales[b])
@@ -221,7 +221,7 @@ def shift_pass(
                                         at = there + k + i
                                         if not logits[q * line + i] + gap[b] >= state[b, at] * slack[b]:
                                             continue
-                                        distance = _distance(
+                                        far = distance(
                                             x,
                                             (x_row + t + q) * step + begin + i,
                                             step,
@@ -234,7 +234,7 @@ def shift_pass(
                                             relative[b],
                                             channels,
                                         )
-                                        logit = log_priors[j] - scales[b] * distance
+                                        logit = log_priors[j] - scales[b] * far
                                         pixel_at = pixel + begin + i + q * step
                                         absorb_one(exact_state[b], at, state_plane, logit, x, pixel_at, plane, channels)
                                         state[b, at] = max(state[b, at], np.float32(logit))
@@ -270,7 +270,7 @@ def shift_pass(
 
 
 @plain
-def _part(side: int) -> int:
+def part_of(side: int) -> int:
     """Over how many columns partial sums are taken: 1 (none) for windows that `absorb` sums at once, else about the root of the side."""
     part = 1
     while (part + 1) * (part + 1) <= side:

@@ -6,6 +6,7 @@ strip_gaps          the same from running sums
 partial_sums        sums over a few neighbouring columns, of which the sums over windows are made
 absorb              those, as logits, into the posterior means' running form: a maximum, the sum of weights, and of weights times pixels
 any_matters         whether any of those logits can matter
+row_weights         their weights, where normalisers are known
 
 Vectors of pixels are of 32 bytes: rows are short, and what lies beyond their ends is computed in vain.
 """
@@ -22,7 +23,17 @@ from numba.extending import intrinsic
 from smalti.engine.compiled.exp2 import emit_exp2
 from smalti.engine.compiled.vectors import INT, Vectors, data_of, is_true, item, same_reals
 
-__all__ = ["AT_ONCE", "FOUR", "absorb", "any_matters", "partial_sums", "strip_differences", "strip_gaps", "strip_sums"]
+__all__ = [
+    "AT_ONCE",
+    "FOUR",
+    "absorb",
+    "any_matters",
+    "partial_sums",
+    "row_weights",
+    "strip_differences",
+    "strip_gaps",
+    "strip_sums",
+]
 
 FOUR = 4  # shifts at a time
 BYTES = 32  # of a vector
@@ -401,6 +412,89 @@ def any_matters(
             for q, logit in enumerate(logits):
                 vectors.store(builder.fadd(logit, end), target, builder.add(builder.mul(out_row, INT(q)), i))
         return builder.load(seen)
+
+    return signature, build
+
+
+@intrinsic
+def row_weights(
+    typing: Any,
+    tape: Any,
+    parts: Any,
+    part: Any,
+    part_count: Any,
+    rests: Any,
+    rest_count: Any,
+    quarter: Any,
+    scale: Any,
+    log_prior: Any,
+    rows: Any,
+    rows_at: Any,
+    ends: Any,
+    ends_at: Any,
+    references: Any,
+    corrections: Any,
+    bounds: Any,
+    together: Any,
+    at: Any,
+    gap: Any,
+    slack: Any,
+    count: Any,
+    out: Any,
+    out_row: Any,
+) -> Any:
+    """Weights 2^(l_q - m) c of a row (see `_Row`), with m at references[at + i], c at corrections[at + i]: float32.
+
+    They go to out[q out_row + i] and are added to together[at + i]; where all l_q + gap < m slack they are 0.
+
+    Returns bits: 1 where there is a weight, 2 where one is above bounds[at + i].
+    """
+    if not same_reals(tape, rows, ends, references, corrections, bounds, together, out) or any(
+        kind != tape.dtype for kind in (scale, log_prior, gap, slack)
+    ):
+        return None
+    ints, real = types.int64, tape.dtype
+    arrays = references, corrections, bounds, together
+    signature = types.int64(*_row_types(real, tape, rows, ends), *arrays, ints, real, real, ints, out, ints)
+
+    def build(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        vectors = Vectors(builder, tape.dtype, WIDE)
+        row = _Row(context, builder, vectors, tape, rows, ends, arguments)
+        kinds = zip(arrays, arguments[13:17], strict=True)
+        known, factors, lowest, sums = (data_of(context, builder, kind, array) for kind, array in kinds)
+        at, gap, slack = arguments[17], vectors.repeat(arguments[18]), vectors.repeat(arguments[19])
+        count, target, out_row = arguments[20], data_of(context, builder, out, arguments[21]), arguments[22]
+        found = cgutils.alloca_once_value(builder, INT(0))
+
+        def note(condition: Any, bit: int) -> None:
+            flag = builder.select(vectors.any(condition), INT(bit), INT(0))
+            builder.store(builder.or_(builder.load(found), flag), found)
+
+        with _loop(builder, INT(0), count, vectors.lanes) as (i, _):
+            logits, end = row.logits(i)
+            here = builder.add(at, i)
+            reference = vectors.load(known, here)
+            limit = builder.fmul(reference, slack)
+            matters = builder.fcmp_ordered(">=", builder.fadd(row.top(logits, end), gap), limit)
+            places = [builder.add(builder.mul(out_row, INT(q)), i) for q in range(len(logits))]
+            with builder.if_else(vectors.any(matters)) as (then, otherwise):
+                with then:
+                    factor, bound = vectors.load(factors, here), vectors.load(lowest, here)
+                    less, total = builder.fsub(end, reference), vectors.load(sums, here)
+                    for logit, place in zip(logits, places, strict=True):
+                        above = builder.fadd(logit, less)
+                        cap = vectors.constant(64.0)
+                        above = builder.select(builder.fcmp_ordered("<", above, cap), above, cap)
+                        weight = builder.fmul(vectors.from_single(emit_exp2(builder, vectors.to_single(above))), factor)
+                        vectors.store(weight, target, place)
+                        total = builder.fadd(total, weight)
+                        note(builder.fcmp_ordered(">", weight, bound), 2)
+                    vectors.store(total, sums, here)
+                    note(matters, 1)
+                with otherwise:
+                    for place in places:
+                        vectors.store(vectors.constant(0.0), target, place)
+        return builder.load(found)
 
     return signature, build
 

@@ -13,10 +13,10 @@ from smalti.engine.compiled.share_kernels import box_shares
 from smalti.engine.elements import Selection
 from smalti.engine.precision import WINDOW_ERROR, by_precision
 from smalti.engine.problem import Problem
-from smalti.engine.programs.base import LOWEST, Program, chunks_of, parts_of, seeds
+from smalti.engine.programs.base import LOWEST, Program, begun_and_rest, chunks_of, lowest_known, seeds
 from smalti.engine.programs.geometry import Geometry
 from smalti.engine.programs.memory import aligned, aligned_copy
-from smalti.engine.running import LOG2E, Normalisers
+from smalti.engine.running import LOG2E, Normalisers, Running, merged
 from smalti.engine.threads import in_order
 
 __all__ = ["BoxProgram"]
@@ -55,45 +55,56 @@ class BoxProgram(Program):
 
     def relative_normalisers(self) -> Normalisers:
         """Phase 1, relative to `shifts`: (B, K); float64 distances where float32 would not do."""
+        found = self._posteriors(None)
+        return Normalisers(found[:, 0], found[:, 1])
+
+    def _posteriors(self, direction: np.ndarray | None) -> Running:
+        """(B, 2, K), relative to `shifts`; (B, 3, K) with sums of <response * direction, image>, direction (flips B, C, H, W), if given."""
         everything = np.arange(len(self.selection))
-        shape = len(self.z), self.geometry.box.rows * self.geometry.box.columns
-        found = Normalisers(np.empty(shape), np.empty(shape))
-        self._phase_one(np.arange(len(self.z)), everything, np.float32, found)
+        rows = 2 if direction is None else 3
+        found: Running = np.empty((len(self.z), rows, self.geometry.box.rows * self.geometry.box.columns))
+        self._phase_one(np.arange(len(self.z)), everything, np.float32, direction, found)
         self.again_in_float64(
-            self._join(found).highest,
+            self._join(found)[:, 0],
             self.alive,
-            lambda rows, elements: self._phase_one(rows, elements, np.float64, found),
+            lambda batch, elements: self._phase_one(batch, elements, np.float64, direction, found),
         )
         return self._join(found)
 
-    def _join(self, values: Normalisers) -> Normalisers:
-        """Normalisers of both flips as one."""
+    def _join(self, found: Running) -> Running:
+        """Both flips as one."""
         if self.flips == 1:
-            return values
-        return values.map(self._own).merged(values.map(lambda v: self.geometry.mirror(v[self.batch :])))
+            return found
+        mirrored = self.geometry.mirror(found[self.batch :].reshape(-1, found.shape[-1]))
+        return merged(self._own(found), mirrored.reshape(self.batch, *found.shape[1:]))
 
-    def _phase_one(self, batch: np.ndarray, elements: np.ndarray, real: type, out: Normalisers) -> None:
-        """Relative normalisers of the z numbered `batch` over `elements` of the selection, into the rows `batch` of out."""
+    def _phase_one(
+        self, batch: np.ndarray, elements: np.ndarray, real: type, direction: np.ndarray | None, out: Running
+    ) -> None:
+        """Relative posteriors of the z numbered `batch` over `elements` of the selection, into the rows `batch` of out."""
         geometry, noisy = self.geometry, self._noisy(batch, real)
         chunks = chunks_of(elements)
         alive = np.zeros((len(batch), len(self.selection)), np.uint8)
+        along = None if direction is None else geometry.planes(direction[batch], real)
+        inner = geometry.inner(geometry.response)
+        gap, wide = (real(bits) for bits in self.bits)
 
-        def work(chosen: np.ndarray, highest: np.ndarray) -> Normalisers:
-            state = aligned((len(batch), 2, geometry.windows), real)
+        def work(chosen: np.ndarray, highest: np.ndarray) -> Running:
+            state = aligned((len(batch), out.shape[1], geometry.windows), real)
             state[:, 0] = highest
             flags = np.zeros((len(batch), len(chosen)), np.uint8)
-            gap, wide = (real(bits) for bits in self.bits)
-            kernels.box_normalisers(
-                self.chunk(chosen, real), noisy, geometry.layout, gap, wide, state.reshape(len(batch), -1), flags
-            )
+            chunk, rows = self.chunk(chosen, real), state.reshape(len(batch), -1)
+            if along is None:
+                kernels.box_normalisers(chunk, noisy, geometry.layout, gap, wide, rows, flags)
+            else:
+                kernels.box_moments(chunk, noisy, geometry.layout, inner, along, gap, wide, rows, flags)
             alive[:, chosen] = flags
-            return Normalisers(*state.astype(np.float64).transpose(1, 0, 2))
+            return state.astype(np.float64)
 
         highest = np.full((len(batch), geometry.windows), kernels.LOWEST_LOGIT, np.float64)
-        highest = work(seeds(elements), highest).highest
-        parts = in_order(lambda number: work(chunks[number], highest), len(chunks))
-        found = functools.reduce(Normalisers.merged, parts).map(geometry.gather)
-        out.highest[batch], out.mass[batch] = found.highest, found.mass
+        highest = work(seeds(elements), highest)[:, 0]
+        found = functools.reduce(merged, in_order(lambda number: work(chunks[number], highest), len(chunks)))
+        out[batch] = geometry.gather(found.reshape(-1, geometry.windows)).reshape(len(batch), *out.shape[1:])
         self.alive[batch] = alive
 
     def numerator(self, log_normalisers: np.ndarray) -> np.ndarray:
@@ -171,6 +182,8 @@ class BoxProgram(Program):
                 geometry.layout,
                 product,
                 normaliser,
+                np.full((len(self.z), len(chunks[number])), kernels.HEAVY, np.uint8),
+                np.float32(LOWEST),
                 centred,
                 Moments(mass, mean),
                 numerator,
@@ -192,6 +205,51 @@ class BoxProgram(Program):
         moved = by_image.reshape(self.flips, self.batch, -1).sum(0) / self.unit
         return self.fold(geometry.images(total)) / self.unit**2, moved
 
+    def pullback(self, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`covariance_product`, transposed, to the precision of a call: in float32 where that will do, and without what weighs little."""
+        geometry, along = self.geometry, self.with_flips(direction)
+        found = self._posteriors(along)
+        normalisers = Normalisers(found[:, 0], found[:, 1])
+        spread = self._spread(normalisers)
+        mean = found[:, 2] / found[:, 1]
+        means = geometry.spread(np.concatenate([mean, geometry.mirror(mean)][: self.flips]), 0.0)
+        total = np.zeros((*self.z.shape[:2], geometry.plane))
+        by_image = np.zeros((len(self.z), len(self.selection)))
+        inner, outer = geometry.inner(geometry.response), geometry.outer(geometry.box)
+        for batch, real in by_precision(np.tile(self.exact(normalisers.highest), self.flips)):
+            noisy = self._noisy(batch, real)
+            product = Product(inner, outer, geometry.planes(along[batch], real))
+            normaliser = Normaliser(*(aligned_copy(part[batch], real) for part in spread))
+            moments = Moments(aligned((1, 1), real), aligned_copy(means[batch], real))
+            chunks = chunks_of(np.flatnonzero((self.alive[batch] == kernels.HEAVY).any(0)))
+
+            def work(  # type: ignore[no-untyped-def]
+                number: int,
+                batch=batch,
+                real=real,
+                noisy=noisy,
+                product=product,
+                normaliser=normaliser,
+                moments=moments,
+                chunks=chunks,
+            ):
+                chosen = chunks[number]
+                numerator = aligned((len(batch), self.z.shape[1], geometry.plane), real)
+                moved = np.zeros((len(batch), len(chosen)))
+                alive = np.ascontiguousarray(self.alive[np.ix_(batch, chosen)])
+                least = np.float32(-self.bits[0])
+                chunk = self.chunk(chosen, real)
+                kernels.box_covariance(
+                    chunk, noisy, geometry.layout, product, normaliser, alive, least, True, moments, numerator, moved
+                )
+                by_image[np.ix_(batch, chosen)] = moved
+                return numerator
+
+            for part in in_order(work, len(chunks)):
+                total[batch] += part
+        moved = by_image.reshape(self.flips, self.batch, -1).sum(0) / self.unit
+        return self.fold(geometry.images(total)) / self.unit**2, moved
+
     def shares(self, pixels: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See `smalti.engine.backend.Shares`, for pixels (P, 2)."""
         geometry, problem = self.geometry, self.problem
@@ -208,36 +266,41 @@ class BoxProgram(Program):
             noisy = self._noisy(batch, real)
             normaliser = Normaliser(*(aligned_copy(part[batch], real) for part in spread))
             own = batch[: len(batch) // self.flips]
-            chunks = parts_of(np.flatnonzero((self.alive[batch] == kernels.HEAVY).any(0)))
+            elements = np.flatnonzero((self.alive[batch] == kernels.HEAVY).any(0))
+            for chunks in begun_and_rest(elements):
+                lowest = lowest_known(kept[own])
 
-            def work(number: int, batch=batch, real=real, noisy=noisy, normaliser=normaliser, own=own, chunks=chunks):  # type: ignore[no-untyped-def]
-                chosen = chunks[number]
-                shape = (len(own), *kept.shape[1:])
-                shares = Shares(
-                    np.zeros(shape, np.float32),
-                    np.zeros(shape, np.int64),
-                    np.zeros((len(own), len(pixels)), np.float32),
-                )
-                alive = np.ascontiguousarray(self.alive[np.ix_(batch, chosen)])
-                box_shares(
-                    self.chunk(chosen, real),
-                    noisy,
-                    geometry.layout,
-                    geometry.outer(geometry.response),
-                    normaliser,
-                    alive,
-                    np.float32(-self.bits[0]),
-                    places,
-                    factors.astype(real),
-                    shares,
-                )
-                return shares
+                def work(  # type: ignore[no-untyped-def]
+                    number: int, batch=batch, real=real, noisy=noisy, normaliser=normaliser, own=own, chunks=chunks, lowest=lowest
+                ):  # fmt: skip
+                    chosen = chunks[number]
+                    shape = (len(own), *kept.shape[1:])
+                    shares = Shares(
+                        np.zeros(shape, np.float32),
+                        np.zeros(shape, np.int64),
+                        np.zeros((len(own), len(pixels)), np.float32),
+                        lowest.copy(),
+                    )
+                    alive = np.ascontiguousarray(self.alive[np.ix_(batch, chosen)])
+                    box_shares(
+                        self.chunk(chosen, real),
+                        noisy,
+                        geometry.layout,
+                        geometry.outer(geometry.response),
+                        normaliser,
+                        alive,
+                        np.float32(-self.bits[0]),
+                        places,
+                        factors.astype(real),
+                        shares,
+                    )
+                    return shares
 
-            for best, which, bits in in_order(work, len(chunks)):
-                both, ids = np.concatenate([kept[own], best], 1), np.concatenate([numbers[own], which], 1)
-                order = np.argsort(-both, 1, kind="stable")[:, :top]
-                kept[own], numbers[own] = np.take_along_axis(both, order, 1), np.take_along_axis(ids, order, 1)
-                entropy[own] += bits / LOG2E
+                for best, which, bits, _ in in_order(work, len(chunks)):
+                    both, ids = np.concatenate([kept[own], best], 1), np.concatenate([numbers[own], which], 1)
+                    order = np.argsort(-both, 1, kind="stable")[:, :top]
+                    kept[own], numbers[own] = np.take_along_axis(both, order, 1), np.take_along_axis(ids, order, 1)
+                    entropy[own] += bits / LOG2E
         if self.flips == 1:
             numbers //= 2
         return kept.transpose(0, 2, 1)[..., None].astype(np.float64), numbers.transpose(0, 2, 1).copy(), entropy

@@ -20,11 +20,11 @@ from smalti.engine.programs.one_pass import OnePassProgram, images_of, single_en
 from smalti.engine.running import LOG2E, Normalisers, Running, merged
 from smalti.engine.threads import in_order
 
-__all__ = ["EntryProgram", "MaskProgram", "answers_are_entries"]
+__all__ = ["EntryProgram", "MaskProgram", "Masks", "MasksLayout", "answers_are_entries", "flat_masks"]
 
 
 @dataclass(frozen=True)
-class _Layout:
+class MasksLayout:
     """The windows of a problem as the kernels read them.
 
     Attributes:
@@ -46,7 +46,7 @@ class _Layout:
     entries: list[np.ndarray]
 
     @classmethod
-    def of(cls, problem: Problem) -> _Layout:
+    def of(cls, problem: Problem) -> MasksLayout:
         shape = problem.shape
         queries, responses = (w.masks(shape).numpy() for w in (problem.queries, problem.responses))
         order, groups = grouped(queries, problem.queries.anchors(shape).numpy())
@@ -54,24 +54,24 @@ class _Layout:
         flips = range(problem.flips)
         single = single_entries(responses, shape, problem.flips)
         return cls(
-            [make_atoms(_flat(queries, flip), groups) for flip in flips],
-            [] if single is not None else [make_atoms(_flat(responses, flip), groups) for flip in flips],
+            [make_atoms(flat_masks(queries, flip), groups) for flip in flips],
+            [] if single is not None else [make_atoms(flat_masks(responses, flip), groups) for flip in flips],
             order,
             queries.shape[1] == 1,
             responses.shape[1] == 1,
-            _flat(queries, 0),
+            flat_masks(queries, 0),
             [] if single is None else [entries * mask_kernels.LANES for entries in single],
         )
 
 
-class _Masks(Program):
+class Masks(Program):
     """What both have. With flips, z is flipped and the windows too, so that no image is moved."""
 
     relative_error = PRODUCT_ERROR
 
     def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> None:
         super().__init__(problem, z, sigma, selection)
-        self.layout = problem.planned(_Layout.of)
+        self.layout = problem.planned(MasksLayout.of)
         self.flat = self.images.reshape(len(self.images), -1)
         self.points = self.z.reshape(len(self.z), -1)
         # (B, K), base 2: what relative distances take from every logit; the same for z and its flip
@@ -91,10 +91,10 @@ class _Masks(Program):
 
 def answers_are_entries(problem: Problem) -> bool:
     """Whether every response is one pixel or entry of weight 1."""
-    return bool(problem.planned(_Layout.of).entries)
+    return bool(problem.planned(MasksLayout.of).entries)
 
 
-class EntryProgram(_Masks, OnePassProgram):  # type: ignore[misc]
+class EntryProgram(Masks, OnePassProgram):  # type: ignore[misc]
     """Responses that are single pixels or entries, of soft masks (of hard ones: `TreeProgram`); see `mask_kernels.mask_means`."""
 
     def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> None:
@@ -140,7 +140,7 @@ class EntryProgram(_Masks, OnePassProgram):  # type: ignore[misc]
         return images_of(means, entries, self.points.shape[1]).reshape(self.batch, *self.z.shape[1:])
 
 
-class MaskProgram(_Masks):
+class MaskProgram(Masks):
     """Responses of any form; see `mask_kernels`."""
 
     def __init__(self, problem: Problem, z: torch.Tensor, sigma: torch.Tensor, selection: Selection) -> None:
@@ -230,7 +230,7 @@ class MaskProgram(_Masks):
         return sum(in_order(work, len(chunks)), np.zeros((len(rows), self.points.shape[1])))
 
 
-def _flat(masks: np.ndarray, flip: int) -> np.ndarray:
+def flat_masks(masks: np.ndarray, flip: int) -> np.ndarray:
     return (masks[..., ::-1] if flip else masks).reshape(len(masks), -1)
 
 

@@ -8,16 +8,18 @@ import numpy as np
 import torch
 
 from smalti.engine.compiled import kernels, search_kernels, shift_kernels
-from smalti.engine.compiled.records import Chunk, Noisy, Shifts, States
+from smalti.engine.compiled.records import Chunk, Noisy, Shares, Shifts, ShiftShares, States
 from smalti.engine.compiled.shift_rows import FOUR
+from smalti.engine.compiled.shift_shares import shift_shares
 from smalti.engine.elements import Selection
 from smalti.engine.precision import WINDOW_ERROR
 from smalti.engine.problem import Problem
+from smalti.engine.programs.base import begun_and_rest, lowest_known
 from smalti.engine.programs.memory import aligned, aligned_copy
 from smalti.engine.programs.one_pass import PixelMeansProgram
 from smalti.engine.programs.search import SearchPlan, searched
 from smalti.engine.pruning import extent
-from smalti.engine.running import Running, merged
+from smalti.engine.running import LOG2E, Running, merged
 from smalti.engine.threads import in_order
 from smalti.engine.windows import Centred
 
@@ -93,6 +95,114 @@ class ShiftProgram(PixelMeansProgram):
         plan = self.problem.planned(SearchPlan.of)
         return searched(self, plan, batch, seen[batch], compared, self.plan.cost)
 
+    def shares(self, pixels: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See `smalti.engine.backend.Shares`, for pixels (P, 2); all elements are looked at, at every level."""
+        found, plan = self.posteriors(), self.plan
+        exact = self.exact(found[:, 0])
+        gaps = self.noisy[: self.batch] & ~self.exact(found[:, 0] * self._strip() / self._side)
+        turns, room = self._states()
+        slots, copies = self._slots(pixels, turns, room)
+        kept = np.zeros((self.batch, top, len(pixels)), np.float32)
+        numbers = np.zeros(kept.shape, np.int64)
+        entropy = np.zeros((self.batch, len(pixels)))
+        for own in (np.flatnonzero(some) for some in (~exact & ~gaps, ~exact & gaps, exact)):
+            if not len(own):
+                continue
+            how = bool(exact[own][0]), bool(gaps[own][0])
+            rows = np.concatenate([own + flip * self.batch for flip in range(self.flips)])
+            relative = self.noisy[rows] | how[0]
+            z = self._canvases(rows, relative)
+            noisy = Noisy(aligned_copy(z, np.float32), relative, self.scales[rows])
+            known = self._known(found, rows, relative, turns, room, slots, copies)
+            slack, more = self._rounding(rows, relative, how[1])
+            bits = (self.gap(len(self.selection) * plan.places) + 1 + more).astype(np.float32)
+            for chunks in begun_and_rest(np.arange(len(self.selection))):
+                lowest = lowest_known(kept[own])
+
+                def work(  # type: ignore[no-untyped-def]
+                    number: int, own=own, how=how, z=z, noisy=noisy, known=known, slack=slack, bits=bits, chunks=chunks, lowest=lowest
+                ):  # fmt: skip
+                    chosen, shape = chunks[number], (len(own), *kept.shape[1:])
+                    indices, priors = self.selection.indices[chosen], self.log_priors[chosen]
+                    shares = Shares(
+                        np.zeros(shape, np.float32),
+                        np.zeros(shape, np.int64),
+                        np.zeros((len(own), len(pixels)), np.float32),
+                        lowest.copy(),
+                    )
+                    shift_shares(
+                        Chunk(self.images, np.float32(self.offset), indices, priors),
+                        noisy,
+                        z,
+                        *how,
+                        plan.shifts,
+                        bits,
+                        slack.astype(np.float32),
+                        known,
+                        shares,
+                    )
+                    return shares
+
+                for best, which, part, _ in in_order(work, len(chunks)):
+                    both, ids = np.concatenate([kept[own], best], 1), np.concatenate([numbers[own], which], 1)
+                    order = np.argsort(-both, 1, kind="stable")[:, :top]
+                    kept[own], numbers[own] = np.take_along_axis(both, order, 1), np.take_along_axis(ids, order, 1)
+                    entropy[own] += part / LOG2E
+        if self.flips == 1:
+            places = self.height * self.width
+            numbers = numbers // (2 * places) * places + numbers % places
+        return kept.transpose(0, 2, 1)[..., None].astype(np.float64), numbers.transpose(0, 2, 1).copy(), entropy
+
+    def _states(self) -> tuple[int, int]:
+        """Turns of the columns that have states of their own, and the entries of a plane of states."""
+        turns = 2 if self.plan.wrap else 1
+        size = self.height * self.width * turns
+        return turns, -(-size // 16) * 16 + 16  # vectors may read and write beyond the last window
+
+    def _slots(self, pixels: np.ndarray, turns: int, room: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which pixel each state is of, (flips, room), and the states of each pixel, (P, flips turns); see `ShiftShares`."""
+        y, x = pixels.T
+        columns = np.stack([x, self.width - 1 - x][: self.flips])  # (flips, P)
+        turned = columns[:, None] + self.width * np.arange(turns)[:, None]  # (flips, turns, P)
+        places = y * self.width * turns + turned
+        slots = np.full((self.flips, room), -1, np.int64)
+        for flip in range(self.flips):
+            slots[flip, places[flip]] = np.arange(len(pixels))
+        copies = places + (np.arange(self.flips) * room)[:, None, None]
+        return slots, np.ascontiguousarray(copies.reshape(-1, len(pixels)).T)
+
+    def _known(
+        self,
+        found: Running,
+        rows: np.ndarray,
+        relative: np.ndarray,
+        turns: int,
+        room: int,
+        slots: np.ndarray,
+        copies: np.ndarray,
+    ) -> ShiftShares:
+        """The normalisers of `rows` of (flips B,), from the posteriors of both flips together."""
+        highest = np.concatenate([found[:, 0], self._mirrored(found[:, 0])][: self.flips])[rows]
+        mass = np.concatenate([found[:, 1], self._mirrored(found[:, 1])][: self.flips])[rows]
+        highest = highest + np.where(relative & ~self.noisy[rows], 1, 0)[:, None] * self.squares[rows]
+        mass = mass * np.exp2(highest - highest.astype(np.float32).astype(np.float64))
+
+        def turned(values: np.ndarray, fill: float) -> np.ndarray:
+            grid = values.reshape(len(rows), self.height, self.width)
+            out = np.full((len(rows), room), fill)
+            flat = np.concatenate([grid] * turns, 2).reshape(len(rows), -1)
+            out[:, : flat.shape[1]] = flat
+            return out
+
+        reference = turned(highest.astype(np.float32).astype(np.float64), np.inf)
+        corrections = turned(1 / mass, 0.0).astype(np.float32)
+        step = self.width * turns
+        return ShiftShares(step, reference.astype(np.float32), reference, corrections, slots, copies)
+
+    def _mirrored(self, values: np.ndarray) -> np.ndarray:
+        """(B, K) of z's windows, at the places of those of its mirror image."""
+        return values.reshape(-1, self.height, self.width)[..., ::-1].reshape(values.shape)
+
     def _needed(self, running: Running, times: float = 1.0) -> np.ndarray:
         """(flips B,) bool: which z, with their flips, need float64; or would, if sums were so many times as large."""
         return np.tile(self.exact(self.joined(running)[:, 0] * times), self.flips)
@@ -122,9 +232,8 @@ class ShiftProgram(PixelMeansProgram):
         noisy = Noisy(aligned_copy(z, np.float32), relative, self.scales[batch])
         # what the logits of this scan lack beside those relative to `shifts`
         less = np.where(relative & ~self.noisy[batch], 1, 0)[:, None] * self.squares[batch]
-        turns = 2 if plan.wrap else 1  # columns of z that wrap around have states of their own, so that rows stay whole
+        turns, room = self._states()  # columns of z that wrap around have states of their own, so that rows stay whole
         size = self.height * self.width * turns
-        room = -(-size // 16) * 16 + 16  # vectors may read and write beyond the last window
         chunks = [elements[i : i + CHUNK] for i in range(0, len(elements), CHUNK)]
         compared = (CHUNK if seen is None else len(elements)) * plan.places
         slack, more = self._rounding(batch, relative, gaps)

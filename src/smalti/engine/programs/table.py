@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 
 from smalti.engine.elements import Selection
@@ -13,6 +14,7 @@ from smalti.engine.problem import Problem
 from smalti.engine.programs.base import Program
 from smalti.engine.programs.boxes import BoxProgram
 from smalti.engine.programs.hard_masks import TreeProgram, has_tree
+from smalti.engine.programs.mask_products import MaskProducts
 from smalti.engine.programs.masks import EntryProgram, MaskProgram, answers_are_entries
 from smalti.engine.programs.pixels import PixelProgram
 from smalti.engine.programs.shifts import ShiftProgram
@@ -24,6 +26,16 @@ __all__ = ["TABLE", "Row", "row_for"]
 Prepare = Callable[[Problem, torch.Tensor, torch.Tensor, Selection], Program]
 
 
+class _PullsBack(Protocol):
+    def pullback(self, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Backend.pullback`."""
+
+
+class _Shares(Protocol):
+    def shares(self, pixels: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See `smalti.engine.backend.Shares`."""
+
+
 class Row(NamedTuple):
     """One kind of problem.
 
@@ -32,14 +44,15 @@ class Row(NamedTuple):
         covers: whether a problem is of this kind, and of none above.
         prepare: makes the program of one call: (problem, z, sigma, selection).
         derivatives: the same for products with covariances; None where plain matrix products (the torch backend's) do as well.
-        shares: the same for shares of images in pixels; None where the torch backend's way is taken.
+        pullback, shares: the same for the backend's functions of these names; None where the torch backend's way is taken.
     """
 
     name: str
     covers: Callable[[Problem], bool]
     prepare: Prepare
     derivatives: Callable[[Problem, torch.Tensor, torch.Tensor, Selection], BoxProgram | WholeProgram] | None = None
-    shares: Callable[[Problem, torch.Tensor, torch.Tensor, Selection], BoxProgram] | None = None
+    pullback: Callable[[Problem, torch.Tensor, torch.Tensor, Selection], _PullsBack] | None = None
+    shares: Callable[[Problem, torch.Tensor, torch.Tensor, Selection], _Shares] | None = None
 
 
 def row_for(problem: Problem) -> Row | None:
@@ -100,12 +113,20 @@ def _masks(problem: Problem) -> bool:
     return _same_place(problem) and problem.queries.factors(problem.shape) is None
 
 
+def _hard_masks(problem: Problem) -> bool:
+    return _masks(problem) and has_tree(problem)
+
+
+def _soft_masks(problem: Problem) -> bool:
+    return _masks(problem) and answers_are_entries(problem)
+
+
 TABLE = (
-    Row("pixels from centred boxes, at every place", _pixels_at_every_place, ShiftProgram),
-    Row("whole images", _whole_images, WholeProgram, WholeProgram, BoxProgram),
-    Row("pixels from boxes centred on them", _pixels, PixelProgram, BoxProgram, BoxProgram),
-    Row("boxes", _boxes, BoxProgram, BoxProgram, BoxProgram),
-    Row("entries from hard masks", lambda problem: _masks(problem) and has_tree(problem), TreeProgram),
-    Row("entries from soft masks", lambda problem: _masks(problem) and answers_are_entries(problem), EntryProgram),
-    Row("masks", _masks, MaskProgram),
+    Row("pixels from centred boxes, at every place", _pixels_at_every_place, ShiftProgram, shares=ShiftProgram),
+    Row("whole images", _whole_images, WholeProgram, WholeProgram, WholeProgram, WholeProgram),
+    Row("pixels from boxes centred on them", _pixels, PixelProgram, BoxProgram, BoxProgram, BoxProgram),
+    Row("boxes", _boxes, BoxProgram, BoxProgram, BoxProgram, BoxProgram),
+    Row("entries from hard masks", _hard_masks, TreeProgram, pullback=MaskProducts, shares=MaskProducts),
+    Row("entries from soft masks", _soft_masks, EntryProgram, pullback=MaskProducts, shares=MaskProducts),
+    Row("masks", _masks, MaskProgram, pullback=MaskProducts, shares=MaskProducts),
 )

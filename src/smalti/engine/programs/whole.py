@@ -179,6 +179,61 @@ class WholeProgram(Program):
         moved = weights.reshape(self.flips, self.batch, -1).sum(0) / self.unit
         return self.fold(total.reshape(len(total), *self.problem.shape)) / self.unit**2, moved
 
+    def _weights(self, normalisers: Normalisers) -> np.ndarray:
+        """(flips B, n) float64, those of both flips together sum to 1; 0 for what may be left out."""
+        highest, mass = (np.tile(v, (self.flips, 1)) for v in (normalisers.highest, normalisers.mass))
+        gaps = np.minimum(self.logits() - highest, kernels.GAP_LIMIT)
+        return np.where(gaps >= -self.bits, np.exp2(np.maximum(gaps, 2 * LOWEST)), 0) / mass
+
+    def pullback(self, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`covariance_product` to the precision of a call: products in float32, without what certainly weighs little."""
+        weights = self._weights(self.relative_normalisers())
+        along = self.with_flips(direction).reshape(len(self.z), -1).astype(np.float32)
+        chunks = chunks_of(np.flatnonzero((weights > 0).any(0)))
+        products, offset = np.zeros_like(weights), np.float32(self.offset)
+
+        def inner(number: int) -> None:
+            found = np.empty((len(along), len(chunks[number])))
+            kernels.full_products(self.flat, offset, self.selection.indices[chunks[number]], along, found)
+            products[:, chunks[number]] = found
+
+        for _ in in_order(inner, len(chunks)):
+            pass
+        means = (weights * products).sum(1).reshape(self.flips, self.batch).sum(0)
+        weights *= products - np.tile(means, self.flips)[:, None]
+
+        def outer(number: int) -> np.ndarray:
+            numerator = np.zeros(self.points.shape, np.float32)
+            some = weights[:, chunks[number]].astype(np.float32)
+            kernels.full_numerator(self.flat, offset, self.selection.indices[chunks[number]], some, numerator)
+            return numerator
+
+        total = sum(in_order(outer, len(chunks)), np.zeros(self.points.shape))
+        moved = weights.reshape(self.flips, self.batch, -1).sum(0) / self.unit
+        return self.fold(total.reshape(len(total), *self.problem.shape)) / self.unit**2, moved
+
+    def shares(self, pixels: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See `smalti.engine.backend.Shares`, for pixels (P, 2): the same in all of them."""
+        weights = self._weights(self.relative_normalisers()).reshape(self.flips, self.batch, -1)
+        by_image = weights.sum(0)
+        entropy = -(by_image * np.log(np.where(by_image > 0, by_image, 1))).sum(1)
+        by_element = weights.transpose(1, 2, 0).reshape(self.batch, -1)  # both flips of an image follow one another
+        listed = min(top, by_element.shape[1])
+        shares, numbers = np.zeros((self.batch, top)), np.zeros((self.batch, top), np.int64)
+        for b, found in enumerate(by_element):
+            least = np.partition(found, -listed)[-listed]
+            candidates = np.flatnonzero(found >= max(least, np.finfo(np.float64).tiny))
+            best = candidates[np.argsort(-found[candidates], kind="stable")[:listed]]
+            shares[b, : len(best)] = found[best]
+            position, flip = np.divmod(best, self.flips)
+            numbers[b, : len(best)] = self.selection.indices[position] * self.flips + flip
+        of_pixel = np.zeros((1, len(pixels), 1))
+        return (
+            shares[:, None, :, None] + of_pixel[..., None],
+            numbers[:, None] + of_pixel.astype(np.int64),
+            entropy[:, None] + of_pixel[..., 0],
+        )
+
 
 def _tiles(dimension: int) -> np.ndarray:
     """(T, 2) pieces of 0 .. dimension, of at most TILE entries; in order, for memory is read ahead (another order takes twice as long)."""

@@ -34,6 +34,8 @@
   const percent = (share) => share >= 0.1 ? `${Math.round(100 * share)} %` : share >= 0.001 ? `${(100 * share).toFixed(1)} %` : "under 0.1 %";
   const number = (value) => value < 10 ? value.toFixed(1) : Math.round(value).toLocaleString("en");
 
+  const atLevel = () => `${data.sizes ? `${data.sizes[level]}, ` : ""}sigma ${Number(sigmas[level].toPrecision(3))}`;
+
   const drawPicture = () => {
     const context = canvas.getContext("2d");
     context.imageSmoothingEnabled = false;
@@ -42,7 +44,7 @@
     context.lineWidth = 4; context.strokeStyle = "#000"; context.strokeRect(x - 1, y - 1, side + 2, side + 2);
     context.lineWidth = 2; context.strokeStyle = "#ffdd00"; context.strokeRect(x - 1, y - 1, side + 2, side + 2);
     document.getElementById("legend").textContent = data.legends[view];
-    document.getElementById("sigma").textContent = `sigma ${Number(sigmas[level].toPrecision(3))}`;
+    document.getElementById("sigma").textContent = atLevel();
   };
 
   const drawTraining = (target, slot, mark) => {
@@ -88,7 +90,7 @@
       drawTraining(picture, images[i], [y, x]);
     }
     document.getElementById("said").textContent =
-      `Pixel at row ${row}, column ${column}, sigma ${Number(sigmas[level].toPrecision(3))}: made by about ${number(effective[at])} training ${effective[at] < 1.5 ? "image" : "images"}.`;
+      `Pixel at row ${row}, column ${column}, ${atLevel()}: made by about ${number(effective[at])} training ${effective[at] < 1.5 ? "image" : "images"}.`;
     document.getElementById("others").textContent = rest[at] > 0.0005 ? `All others together: ${percent(rest[at])}.` : "Nothing else has a share.";
   };
 
