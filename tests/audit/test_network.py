@@ -94,7 +94,7 @@ def test_labels_are_given_to_the_network():
         seen: list = []
 
         def denoise(self, z, sigma, labels):
-            self.seen.append(labels.tolist())
+            self.seen.append(labels if labels is None else labels.tolist())
             return super().denoise(z, sigma, None)
 
     source = random_source(24, (1, 6, 6), labels=True)
@@ -102,6 +102,26 @@ def test_labels_are_given_to_the_network():
     x = source.working([0, 1, 2])
     membership(network, (x, np.array([0, 1, 1])), (x, np.array([1, 0, 0])), [1.0])
     assert network.seen == [[0, 1, 1], [1, 0, 0]]
+    network.seen.clear()
+    arguments = {
+        "sigmas": [1.0],
+        "compared": 2,
+        "n": 2,
+        "steps": 1,
+        "labels": [1, 0],
+        "rate": 0.3,
+        "denoisers": {"g": Gaussian(source)},
+    }
+    held_out = random_source(4, (1, 6, 6), seed=3, labels=True)
+    found = audit_network(network, source, held_out, labelled=True, **arguments)
+    assert found.labelled
+    assert [1, 0] in network.seen  # the samples
+    assert not any("given classes" in sentence for sentence in network_limits(found))
+    found = audit_network(network, source, held_out, **arguments)
+    assert any("given classes" in sentence for sentence in network_limits(found))
+    named = random_source(4, (1, 6, 6), seed=3, labels=True, class_names=["a", "b"])
+    with pytest.raises(InputError, match="classes"):
+        audit_network(network, source, named, labelled=True, **arguments)
 
 
 def test_the_interval_of_an_auc_covers_it():

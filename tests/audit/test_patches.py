@@ -8,7 +8,7 @@ import torch
 
 from helpers import exact, random_source
 from smalti import InputError
-from smalti.audit.patches import NONE, best_patches, likeness_of, step_of
+from smalti.audit.patches import NONE, best_patches, default_side, likeness_of, step_of
 
 
 def every_pair(source, z, side, row, column, shift):
@@ -104,6 +104,7 @@ def test_batches_and_blocks_change_nothing(monkeypatch):
 
 
 def test_steps_divide_the_side():
+    assert [default_side((3, size, 200)) for size in (2, 8, 28, 32, 64, 89)] == [2, 3, 7, 8, 16, 20]
     assert [step_of(side) for side in (1, 3, 8, 12, 16, 22, 7)] == [1, 1, 2, 3, 4, 2, 1]
 
 

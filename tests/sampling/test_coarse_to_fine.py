@@ -10,7 +10,7 @@ from smalti.core.denoiser import Denoiser
 from smalti.core.errors import InputError, SmaltiError
 from smalti.core.noise import standard_normal
 from smalti.sampling.coarse_to_fine import coarse_to_fine_steps, linear_levels
-from smalti.sampling.defaults import default_denoiser, default_sides
+from smalti.sampling.defaults import default_denoiser, default_sides, default_steps
 from smalti.sampling.generation import default_sizes, generate, pyramid, scale_denoisers
 from smalti.sampling.resampling import area_down, smooth_up
 
@@ -209,3 +209,16 @@ def test_default_windows():
     made = default_denoiser(SOURCE)
     assert (made.queries, made.responses) == (Centred(7), Centred(3))
     assert generate(SOURCE, n=1, steps=2).images.shape == (1, 3, 16, 16)
+
+
+def test_steps_may_be_the_default_or_one_number_a_scale():
+    done = []
+    generate(SOURCE, n=1, progress=done.append)
+    assert len(done) == sum(default_steps([(8, 8), (16, 16)])) == 50
+    done.clear()
+    generate(SOURCE, n=1, steps=[3, 2], progress=done.append)
+    assert len(done) == 5
+    with pytest.raises(InputError, match="3 numbers of steps for 2 scales"):
+        generate(SOURCE, n=1, steps=[3, 2, 2])
+    with pytest.raises(InputError, match="steps must be at least 2"):
+        generate(SOURCE, n=1, steps=[3, 1])

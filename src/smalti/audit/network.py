@@ -164,6 +164,10 @@ def audit_network(
     counts = check_count("pairs", pairs), check_count("draws", draws), check_count("compared", compared)
     if labelled and (source.labels is None or (held_out is not None and held_out.labels is None)):
         raise InputError("labelled=True needs images with classes, held-out ones too; leave it out")
+    if labelled and held_out is not None and held_out.class_names != source.class_names:
+        raise InputError(
+            f"held-out images have the classes {held_out.class_names}, the training images {source.class_names}; give the same"
+        )
     training, recorded = _trained_on(network, source)
     subjects = dict(denoisers) if denoisers is not None else default_denoisers(training)
     pieces = pieces_of(keep, __name__, lambda: {

@@ -125,8 +125,9 @@ class PatchMatches:
 
 
 def default_side(shape: tuple[int, ...]) -> int:
-    """A quarter of the shorter side of (C, H, W) images, at least 3."""
-    return min(max(3, min(shape[1:]) // 4), *shape[1:])
+    """About a quarter of the shorter side of (C, H, W) images, at least 3; from 8 on a multiple of four."""
+    side = min(shape[1:]) // 4
+    return min(max(3, side - side % 4 if side >= 8 else side), *shape[1:])
 
 
 def likeness_of(z: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ from smalti.sampling.resampling import area_down
 from smalti.sampling.sampler import check_room
 from smalti.source import Source
 
-__all__ = ["GenerateResult", "default_sizes", "generate", "pyramid", "scale_denoisers"]
+__all__ = ["GenerateResult", "default_sizes", "generate", "pyramid", "scale_denoisers", "steps_of"]
 
 SMALLEST = 8  # pixels of the short side at the coarsest scale
 BATCH = 16  # samples computed together
@@ -60,7 +60,7 @@ def generate(
     seed: int = 0,
     sizes: Sizes | None = None,
     denoiser: Factory | Sequence[Factory] | None = None,
-    steps: int = 10,
+    steps: int | Sequence[int] | None = None,
     eta: float = 0.0,
     labels: torch.Tensor | Sequence[int] | int | None = None,
     *,
@@ -79,12 +79,12 @@ def generate(
             side of 8 or more.
         denoiser: what makes the denoiser of a scale from its source: a class or function of the source, or a list with
             one a scale; by default the one that `smalti.sampling.defaults` says, chosen by measurement.
-        steps: steps at each scale, at least 2.
+        steps: steps at each scale, at least 2; one number, one a scale, or None for those of `smalti.sampling.defaults`.
         eta: share of fresh noise in each step, 0 to 1.
         labels: a class for all samples or one per sample, (n,).
         batch_size: samples computed together.
         progress: True or False; None shows it where stderr is a terminal; a function is called with the number of steps
-            of samples that are done (n * scales * steps in all).
+            of samples that are done (n times all steps of all scales).
 
     Returns:
         GenerateResult.
@@ -93,23 +93,34 @@ def generate(
         InputError: no source; n, steps, eta, labels or sizes out of range; images that cannot be halved, where no sizes are given.
     """
     n, size, seed = check_count("n", n), check_count("batch_size", batch_size), check_seed(check_integer("seed", seed))
-    linear_levels(steps)
+    for count in steps if isinstance(steps, (list, tuple)) else () if steps is None else (steps,):
+        linear_levels(count)
     check_eta(eta)
     check_source(source)
     check_room(n, min(size, n), source.shape)
     classes = check_labels(labels, n, source.num_classes)
     denoisers = scale_denoisers(source, sizes, denoiser)
+    counts = steps_of(denoisers, steps)
     report = progress if callable(progress) else None
-    total = n * len(denoisers) * steps
+    total = n * sum(counts)
     batches = []
     with show_progress("generating", total, False if report else progress) as shown:  # type: ignore[arg-type]
         for low in range(0, n, size):
             rows = range(low, min(low + size, n))
             chosen = None if classes is None else classes[low : low + size]
-            run = coarse_to_fine_steps(denoisers, rows, seed, steps=steps, eta=eta, labels=chosen)
+            run = coarse_to_fine_steps(denoisers, rows, seed, steps=counts, eta=eta, labels=chosen)
             batches.append(_finished(run, len(rows), report or shown))
     scales = tuple(torch.cat(images) for images in zip(*batches, strict=True))
     return GenerateResult(scales[-1], scales)
+
+
+def steps_of(denoisers: Sequence[Any], steps: int | Sequence[int] | None = None) -> list[int]:
+    """Steps at each scale: as given, or those of `smalti.sampling.defaults`."""
+    if steps is None:
+        from smalti.sampling.defaults import default_steps
+
+        return default_steps([denoiser.shape[1:] for denoiser in denoisers])
+    return list(steps) if isinstance(steps, (list, tuple)) else [steps] * len(denoisers)  # type: ignore[list-item]
 
 
 @torch.no_grad()

@@ -220,6 +220,7 @@ def audit(
         given = [option for option, value in asked.items() if value is not None]
         if given:
             raise InputError(f"{given[0]} is for --network; leave it out")
+        training.invocation.refuse(("hflip",), "with --images: mirrored training images are always looked at")
         if fail_on_copies and held_out is None:
             raise InputError(
                 "--fail-on-copies needs --held-out: without held-out images it cannot be known what a copy is"

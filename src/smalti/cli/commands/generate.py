@@ -88,8 +88,14 @@ def generate(
         ),
     ] = None,
     steps: Annotated[
-        int, typer.Option(help="Steps at each scale.", rich_help_panel=options.METHOD), Between(2, 10_000)
-    ] = 10,
+        int | None,
+        typer.Option(
+            help="Steps at each scale.",
+            show_default="10; with --data more at coarse scales",
+            rich_help_panel=options.METHOD,
+        ),
+        Between(2, 10_000),
+    ] = None,
     eta: Annotated[
         float,
         typer.Option(help="Share of fresh noise in each step, 0 to 1.", rich_help_panel=options.METHOD),
@@ -124,7 +130,13 @@ def generate(
     if image is None:
         _from_data(images, run, total, first, labels, {"steps": steps, "eta": eta}, batch_size)
         return
-    kinds: dict[str, Any] = {"size": _size(size), "patch_size": patch_size, "tile": tile, "steps": steps, "eta": eta}
+    kinds: dict[str, Any] = {
+        "size": _size(size),
+        "patch_size": patch_size,
+        "tile": tile,
+        "steps": steps or 10,
+        "eta": eta,
+    }
     kinds |= {"symmetric": None if symmetric is None else Symmetry(symmetric).value, "keep": keep}
     kinds |= {"flips": flips, "quarters": quarters}
     _from_picture(image, run, total, first, kinds)
@@ -141,12 +153,13 @@ def _from_data(
     from smalti.cli.runs import run_batches
     from smalti.quality.copies import nearest_distances
     from smalti.sampling.coarse_to_fine import coarse_to_fine_steps
-    from smalti.sampling.generation import scale_denoisers
+    from smalti.sampling.generation import scale_denoisers, steps_of
 
     with run.folder((ARRAYS, SHEET, SOURCES, MAP), (PICTURES,)) as folder:
         source = images.open()
         classes = parse_labels(labels, total, source.class_names, source.num_classes)
         denoisers = scale_denoisers(source)
+        kinds = {**kinds, "steps": steps_of(denoisers, kinds["steps"])}
 
         def compute(low: int, high: int, advance: Callable[[int], None]) -> Arrays:
             chosen = None if classes is None else torch.tensor(classes[low:high])
@@ -166,7 +179,7 @@ def _from_data(
 
         contents = images.content(source) | {"n": total, "seed": seed, "labels": classes}
         if not run.start(folder, total, contents, data=source.name, seed=seed):
-            units = len(denoisers) * kinds["steps"]
+            units = sum(kinds["steps"])
             arrays, done, interrupted = run_batches(folder, total, batch_size, compute, "generating", units)
             if done:
                 places = {name: arrays.pop(name) for name in ("image", "flip", "share")}
