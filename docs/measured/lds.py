@@ -15,6 +15,7 @@ Two outputs of a network are asked about, at queries that are images of the netw
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +31,11 @@ from smalti.training.loss import Validation, edm_weight
 
 HELD_OUT = Split(held_out=197)  # of the 1,797 digits; 1,600 are trained on
 NETWORKS, STEPS = 64, 400
-QUERIES = 48  # of each kind
+QUERIES = 20  # of each kind
 LEVELS, DRAWS = (0.1, 0.3, 0.6, 1.2), 4  # of the loss
 READ = 0.3
 PATCH, NEAR = 3, 0.34  # of NDA: a side, and the noise level of its step 100 of 1,000
+HEATED = 2  # noisy images at each level that a network's heatmap is averaged over
 BUCKETS = 4096  # of projected gradients
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # times the mean squared length of a gradient
 
@@ -106,7 +108,7 @@ def region(image: torch.Tensor) -> torch.Tensor:
 
 def noisy(x: torch.Tensor, sigma: float, draw: int) -> torch.Tensor:
     """The same noise for all denoisers."""
-    return x.double() + sigma * standard_normal(7, range(len(x)), tuple(x.shape[1:]), (draw,))
+    return x.double() + sigma * standard_normal(7, range(len(x)), tuple(x.shape[1:]), (draw, 0))
 
 
 def minus_loss(denoiser: Callable, x: torch.Tensor) -> torch.Tensor:
@@ -161,8 +163,8 @@ def all_shares(denoiser: smalti.WindowDenoiser, z: torch.Tensor, sigma: float) -
 
 
 def decomposition_of_loss(denoiser: smalti.WindowDenoiser, x: torch.Tensor) -> np.ndarray:
-    """Shares of all pixels, averaged over LEVELS (one draw of noise)."""
-    return sum(all_shares(denoiser, noisy(x, s, 0), s).mean(1) for s in LEVELS).numpy() / len(LEVELS)  # type: ignore[union-attr]
+    """Shares of all pixels at the level READ (one draw of noise)."""
+    return all_shares(denoiser, noisy(x, READ, 0), READ).mean(1).numpy()
 
 
 def decomposition_of_region(denoiser: smalti.WindowDenoiser, x: torch.Tensor | None) -> np.ndarray:
@@ -214,7 +216,7 @@ def projected_gradients(network: smalti.Network, images: torch.Tensor) -> torch.
     sign = torch.randint(2, (size,), generator=random).float() * 2 - 1
     sigma, found = torch.tensor(LEVELS), []
     for number, image in enumerate(images.float()):
-        noise = standard_normal(9, [number] * 1, (len(LEVELS), *image.shape), (0,))[0].float()
+        noise = standard_normal(9, [number], (len(LEVELS), *image.shape))[0].float()
         z = image + sigma[:, None, None, None] * noise
         epsilon = (z - module(z, sigma)) / sigma[:, None, None, None]
         gradient = torch.cat([g.flatten() for g in torch.autograd.grad(epsilon.square().mean(), parameters)])
@@ -259,48 +261,55 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 def score(out: Path, networks: int) -> None:
     source, held = digits()
     everything = loaded(out, None)
-    found = [(number, network) for number in range(networks) if (network := loaded(out, number)) is not None]
-    if everything is None or len(found) < 3:
-        raise SystemExit(f"{out} has {len(found)} networks on halves; `train` goes on")
-    subsets = np.zeros((len(found), len(source)), bool)
-    for row, (number, _) in enumerate(found):
-        subsets[row, half(number).training_numbers(len(source))] = True
-    strength(source, held, found)
-
+    if everything is None:
+        raise SystemExit(f"{out} has no network on all images; `train` goes on")
     images = source.working()
     made = smalti.sample(everything, n=QUERIES, solver="euler", seed=0, progress=False).images.clamp(-1, 1).double()
     queries = {"generated": made, "held out": held.working(slice(0, QUERIES)).double()}
-    heat = smalti.sensitivity(everything, source, sampling_sigmas(18)[:-1], n=32, progress=False)
+    heat = smalti.sensitivity(everything, source, sampling_sigmas(18)[:-1], n=HEATED, keep=out / "heat", progress=False)
     closed = {"PSPC-Square": smalti.PSPCSquare(source), "PSPC-Flex": smalti.PSPCFlex(source, heat)}
     of_images = projected_gradients(everything, images)
-    (out / "scores").mkdir(exist_ok=True)
-    np.save(out / "subsets.npy", subsets)
-    print("\n| output | queries | score | LDS | 95 % |\n|---|---|---|---|---|")
+    shuffled = np.random.default_rng(0).permutation(len(source))
+    found: dict[tuple[str, str], Scores] = {}
     for kind, x in queries.items():
         anew = None if kind == "generated" else x
-        scores: dict[str, Scores] = {"loss": {}, "region": {}}
+        loss, inside = found.setdefault(("loss", kind), {}), found.setdefault(("region", kind), {})
         for name, denoiser in closed.items():
-            scores["loss"][f"influence, {name}"] = influence_on_loss(denoiser, x)
-            scores["region"][f"influence, {name}"] = influence_on_region(denoiser, anew)
-        scores["loss"]["decomposition, PSPC-Square"] = decomposition_of_loss(closed["PSPC-Square"], x)
-        scores["region"]["decomposition, PSPC-Square"] = decomposition_of_region(closed["PSPC-Square"], anew)
-        scores["loss"]["pixel distance"] = pixel_distance(images, x)
-        scores["loss"]["patch similarity (NDA)"] = patch_similarity(images, x)
-        scores["loss"] |= ridge_scores(of_images, projected_gradients(everything, x))
-        outputs = {
-            "loss": np.stack([minus_loss(network, x).numpy() for _, network in found]),
-            "region": np.stack([read_region(network, anew).numpy() for _, network in found]),
-        }
-        for output, methods in scores.items():
-            np.save(out / f"outputs-{output}-{kind.replace(' ', '-')}.npy", outputs[output])
-            shuffled = np.random.default_rng(0).permutation(len(source))
-            methods["influence, PSPC-Square, images shuffled"] = methods["influence, PSPC-Square"][:, shuffled]
-            for name, values in methods.items():
-                file = f"{output}-{kind}-{name}".replace(", ", "-").replace(" ", "-")
-                np.save(out / "scores" / f"{file}.npy", values)
-                lds = datamodelling(values, subsets, outputs[output])
-                low, high = interval(lds)
-                print(f"| {output} | {kind} | {name} | {lds.mean():.3f} | {low:.3f} to {high:.3f} |", flush=True)
+            loss[f"influence, {name}"] = influence_on_loss(denoiser, x)
+            inside[f"influence, {name}"] = influence_on_region(denoiser, anew)
+        loss["decomposition, PSPC-Square"] = decomposition_of_loss(closed["PSPC-Square"], x)
+        inside["decomposition, PSPC-Square"] = decomposition_of_region(closed["PSPC-Square"], anew)
+        loss["pixel distance"] = pixel_distance(images, x)
+        loss["patch similarity (NDA)"] = patch_similarity(images, x)
+        loss |= ridge_scores(of_images, projected_gradients(everything, x))
+        for scores in (loss, inside):
+            scores["influence, PSPC-Square, images shuffled"] = scores["influence, PSPC-Square"][:, shuffled]
+    (out / "scores").mkdir(exist_ok=True)
+    for (output, kind), scores in found.items():
+        for name, values in scores.items():
+            file = f"{output}-{kind}-{name}".replace(", ", "-").replace(" ", "-")
+            np.save(out / "scores" / f"{file}.npy", values)
+
+    halves = [(number, network) for number in range(networks) if (network := loaded(out, number)) is not None]
+    if len(halves) < 3:
+        raise SystemExit(f"{out} has {len(halves)} networks on halves; `train` goes on")
+    subsets = np.zeros((len(halves), len(source)), bool)
+    for row, (number, _) in enumerate(halves):
+        subsets[row, half(number).training_numbers(len(source))] = True
+    np.save(out / "subsets.npy", subsets)
+    strength(source, held, halves)
+    print("\n| output | queries | score | LDS | 95 % |\n|---|---|---|---|---|")
+    for (output, kind), scores in found.items():
+        x = queries[kind]
+        read = (
+            partial(minus_loss, x=x) if output == "loss" else partial(read_region, x=None if kind == "generated" else x)
+        )
+        outputs = np.stack([read(network).numpy() for _, network in halves])
+        np.save(out / f"outputs-{output}-{kind.replace(' ', '-')}.npy", outputs)
+        for name, values in scores.items():
+            lds = datamodelling(values, subsets, outputs)
+            low, high = interval(lds)
+            print(f"| {output} | {kind} | {name} | {lds.mean():.3f} | {low:.3f} to {high:.3f} |", flush=True)
 
 
 def strength(source: smalti.Source, held: smalti.Source, found: list[tuple[int, smalti.Network]]) -> None:

@@ -88,6 +88,7 @@ def test_a_picture_is_looked_for_in_the_training_images(tmp_path):
         (["--denoiser", "gaussian"], "not made of shares"),
         (["--draws", 1], "--draws"),
         (["--generated", 0, "--denoiser", "local-score"], "--denoiser has no effect with --generated"),
+        (["--generated", 0, "--steps", 1], "at least 2 with --generated"),
         (["--generated", 0, "--input", "z.npy", "--sigma", 1], "explain one thing"),
         (["--patch", 3], "--patch has no effect without --image"),
         (["--image", "nothing.png"], "nothing.png"),

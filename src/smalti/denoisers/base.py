@@ -132,8 +132,8 @@ class CollectionDenoiser(EngineDenoiser):
         if len(served) == 1:
             return served[0][1].denoise(z, sigma, labels)
         out = torch.empty_like(z)
-        for here, collection, *given in served:
-            out = out.index_copy(0, here, collection.denoise(*given).to(z.dtype))
+        for here, collection, some, level, chosen in served:
+            out = out.index_copy(0, here, collection.denoise(some, level, chosen).to(z.dtype))
         return out
 
     def jacobian_rows(

@@ -25,7 +25,7 @@ from smalti.engine.decomposition import Attribution
 from smalti.provenance.counterfactual import without
 from smalti.provenance.influence import STOP, evaluations, influence, level_read
 from smalti.sampling.coarse_to_fine import MEAN_SIGMA, coarse_to_fine_steps
-from smalti.sampling.generation import Factory, Sizes, scale_denoisers
+from smalti.sampling.generation import Factory, Sizes, scale_denoisers, steps_of
 from smalti.sampling.sampler import sample, sampling_sigmas
 from smalti.source import Source
 
@@ -217,7 +217,7 @@ def explain_generated(
     source: Source,
     index: int = 0,
     seed: int = 0,
-    steps: int = 10,
+    steps: int | Sequence[int] | None = None,
     top: int = TOP,
     labels: Any = None,
     *,
@@ -237,7 +237,7 @@ def explain_generated(
         source: the training images.
         index, seed, steps, eta, sizes, denoiser, labels: image number `index` of `smalti.generate` with these; one class.
         top: elements listed for each pixel.
-        progress: called with the number of levels done: scales times (steps - 1).
+        progress: called with the number of levels done: of each scale, all but the first.
         keep: where finished levels are kept.
 
     Returns:
@@ -252,7 +252,8 @@ def explain_generated(
     classes = check_labels(labels, 1, source.num_classes)
     _, height, width = source.shape
     with torch.no_grad():
-        steps_of_all = coarse_to_fine_steps(denoisers, [index], seed, steps=steps, eta=eta, labels=classes)
+        counts = steps_of(denoisers, steps)
+        steps_of_all = coarse_to_fine_steps(denoisers, [index], seed, steps=counts, eta=eta, labels=classes)
         states = [  # z = x / a, a = 1 / (1 + sigma)
             (denoisers[step.scale], step.x[0] * (1 + step.sigma), step.sigma)
             for step in steps_of_all

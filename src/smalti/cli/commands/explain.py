@@ -94,7 +94,7 @@ def explain(
         int | None,
         typer.Option(
             help="Solver steps of the sample; with --generated, steps at each scale.",
-            show_default="18, or 10 with --generated",
+            show_default="18; with --generated those of `smalti generate`",
             rich_help_panel=options.METHOD,
         ),
         Between(1, 1000),
@@ -151,6 +151,8 @@ def explain(
         run.invocation.refuse(
             (*OF_METHOD, *OF_SAMPLES), "with --generated, whose denoisers are those of `smalti generate`"
         )
+    if generated is not None and steps == 1:
+        raise InputError("--steps must be at least 2 with --generated: the first step gives the mean of all images")
     place = _region(region)
     from smalti.audit.copy_search import copy_search
     from smalti.cli.inputs import load_z, parse_labels
@@ -163,10 +165,10 @@ def explain(
         explain_generated,
         sample_units,
     )
+    from smalti.sampling.defaults import default_steps
     from smalti.sampling.generation import default_sizes
 
     chosen = method.choose()
-    steps = steps or (18 if generated is None else 10)
     with run.folder((PAGE, ARRAYS, TABLE)) as folder:
         source = images.open()
         z, digest = load_z(noisy, source.shape) if noisy else (None, None)
@@ -180,16 +182,17 @@ def explain(
         labels = parse_labels(method.labels, 1, source.class_names, source.num_classes)
         sampled = z is None and picture is None and generated is None
         if sampled:
-            total = sample_units(steps, stop, counterfactuals, len(source))
+            total = sample_units(steps or 18, stop, counterfactuals, len(source))
         elif generated is not None:
-            total = len(default_sizes(source.shape)) * (steps - 1)
+            sizes = default_sizes(source.shape)
+            total = sum(count - 1 for count in (default_steps(sizes) if steps is None else [steps] * len(sizes)))
         else:
             total = 1 if picture is None else len(default_levels()) + 1
         contents = images.content(source) | method.content(chosen) | {"noisy": digest, "labels": labels}
         contents["image"] = None if picture is None else hashlib.sha256(picture.numpy().tobytes()).hexdigest()
         if not run.start(folder, total, contents, data=source.name, seed=seed):
             sampler = {
-                "steps": steps,
+                "steps": steps or 18,
                 "solver": solver,
                 "region": place,
                 "stop": stop,
@@ -213,7 +216,7 @@ def explain(
                 scales = ", ".join(f"{height} x {width}" for height, width in dict.fromkeys(found.sizes or ()))
                 what = f"Image {generated} of seed {seed or 0} of `smalti generate`, coarse to fine ({scales}), step by step."
             elif sampled:
-                what = f"A sample of {chosen.name} (seed {seed or 0}, {counted(steps, 'step')} of {solver}), level by level."
+                what = f"A sample of {chosen.name} (seed {seed or 0}, {counted(steps or 18, 'step')} of {solver}), level by level."
             else:
                 what = f"{'A noisy image' if picture is None else 'A picture from elsewhere'}, {(noisy or image).name}."  # type: ignore[union-attr]
             lead, limits = _words(found, name, what, sampled)
