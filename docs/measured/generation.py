@@ -53,6 +53,11 @@ def evenly(source: smalti.Source, skip: int = 0) -> Callable[[range], torch.Tens
     return draw
 
 
+def reference_of(held_out: smalti.Source) -> int:
+    """How many of the held-out images are the reference."""
+    return min(REFERENCE, len(held_out) // 2)
+
+
 def blurred(images: torch.Tensor) -> torch.Tensor:
     return functional.avg_pool2d(functional.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
 
@@ -102,7 +107,8 @@ def square(source: smalti.Source) -> smalti.Denoiser:
 ROWS = {
     "training": Row("training images", lambda training, held_out: lambda rows, seed: evenly(training)(rows)),
     "photographs": Row(
-        "held-out photographs, others", lambda training, held_out: lambda rows, seed: evenly(held_out, REFERENCE)(rows)
+        "held-out photographs, others",
+        lambda training, held_out: lambda rows, seed: evenly(held_out, reference_of(held_out))(rows),
     ),
     "blurred": Row(
         "blurred training images (3 x 3 box)",
@@ -164,13 +170,13 @@ def plot(found: dict[str, Quality], path: Path) -> None:
         for row, quality in found.items():
             kid, x = quality.kid, quality.copies.median / quality.copies.held_out_median
             bars = [[1000 * (kid.value - kid.low)], [1000 * (kid.high - kid.value)]]
-            axes.errorbar([x], [1000 * kid.value], yerr=bars, fmt="o", markersize=4, linewidth=1)
-            axes.annotate(
-                ROWS[row].name.strip("*"), (x, 1000 * kid.value), xytext=(5, 4), textcoords="offset points", fontsize=7
+            axes.errorbar(
+                [x], [1000 * kid.value], yerr=bars, fmt="o", markersize=4, linewidth=1, label=ROWS[row].name.strip("*")
             )
         axes.axvline(1, color="#bbbbbb", linewidth=0.8, zorder=0)
         axes.set_xlabel("median distance to the nearest training image, over that of held-out images")
         axes.set_ylabel("KID x 1000")
+        figure.legend(loc="outside lower center", ncols=2)
         save_figure(figure, path)
 
 
@@ -191,7 +197,7 @@ def main() -> None:
         images.subset(slice(0, min(last, asked.limit or last))),
         images.subset(slice(last, len(images))),
     )
-    reference = Reference(training, held_out, load_features())
+    reference = Reference(training, held_out, load_features(), limit=reference_of(held_out))
     unit = sharpness(reference.images)
     found = {}
     print(

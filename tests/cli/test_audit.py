@@ -119,16 +119,24 @@ def test_a_network_is_audited_with_the_images_that_its_file_holds_out(tmp_path, 
         (["--images", "asked", "--held-out", "held.npy", "--fail-on-copies", "--rate", "0.001"], "at least 999"),
         (["--images", "asked", "--trust"], "for --features"),
         (["--images", "nothing.png"], "nothing.png"),
-        (["--images", "broken.png"], "broken.png"),
+        (["--images", "broken.png"], "broken.png is not an image that can be read"),
         (["--images", "asked", "--hflip"], "--hflip has no effect"),
         (["--images", "asked", "--rate", "0.7"], "--rate"),
-        (["--images", "asked", "--patch", "9"], "does not fit"),
+        (["--images", "asked", "--rate", "0.05"], "--rate has no effect without --held-out"),
+        (["--images", "asked", "--reference", "9"], "--reference has no effect without --held-out"),
+        (["--images", "asked", "--patch", "9"], "a patch of 9 does not fit 8 x 8 images; give a smaller --patch"),
+        (["--images", "nan.npz"], "nan.npz: sample 1 has NaN or infinite values"),
         (["--images", "asked", "--held-out", "digits", "--limit", "3000", "--reference", "9"], "are training images"),
     ],
 )
 def test_bad_input_is_one_line(folders, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(folders)
     (folders / "broken.png").write_bytes(b"\x89PNG no")
+    np.savez(
+        folders / "nan.npz",
+        images=np.array([0, np.nan], np.float32)[:, None, None, None] + np.zeros((2, 1, 8, 8), np.float32),
+    )
     assert run(folders, *arguments) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not (folders / "out" / "audit.html").exists()
+    assert message == "are training images" or not (folders / "out").exists(), "found before anything is computed"

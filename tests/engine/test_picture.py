@@ -34,6 +34,16 @@ def test_box_sums_are_the_reference(wrap, side, width):
         torch.testing.assert_close(program.composite(z, sigma), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("sigma", [0.6, 0.003])
+def test_where_everything_is_weighed_it_is_the_reference_too(sigma):
+    """At the low level in float64: no gap leaves anything out, and logits are large."""
+    source, z = picture(24, 23), noisy(picture(20, 21, seed=7), sigma)
+    response = gaussian_response(3, 0.5)
+    expected = reference_composite([source], z[None], sigma, response)[0]
+    found = PictureProgram([source], response, False, 1e6).composite(z, sigma)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_any_number_of_channels(channels):
     source, z = picture(12, 9, channels), noisy(picture(8, 13, channels, 7), 0.4)

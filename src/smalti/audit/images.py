@@ -129,13 +129,14 @@ class ImagesAudit:
         return "near" if self.near[number] else "not near"
 
     def order(self) -> list[int]:
-        """The images, those that matter first: identical ones, near ones, and by how many held-out images are as near."""
+        """The images, those that matter first: identical ones, near ones, by how many held-out images are as near, and by area."""
         rank = {verdict: place for place, verdict in enumerate(VERDICTS)}
 
         def key(number: int) -> tuple[float, ...]:
             nearer = [look.nearer(number) for look in self.looks.values()]
             least = min((count for count in nearer if count is not None), default=0)
-            return rank[self.verdict(number)], least, float(self.looks["patches"].distances[number])
+            covered = 0.0 if self.covered is None else -float(self.covered[number])
+            return rank[self.verdict(number)], least, covered, float(self.looks["patches"].distances[number])
 
         return sorted(range(len(self)), key=key)
 

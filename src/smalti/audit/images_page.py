@@ -43,8 +43,9 @@ LABELS = {
 
 
 def percent(share: float) -> str:
-    """A share with two significant digits, "2.6 %"."""
-    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
+    """A share with two significant digits, "2.6 %", which no line breaks."""
+    number = f"{100 * share:.2g}" if share < 0.995 else f"{100 * share:.0f}"
+    return f"{number}\N{NO-BREAK SPACE}%"
 
 
 def images_verdicts(audit: ImagesAudit) -> list[Verdict]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from smalti.core.schedule import edm_sigmas
 from smalti.core.text import counted
 from smalti.core.validation import LARGEST, SMALLEST_SIGMA, check_sigma, check_z
 from smalti.source import Source
+from smalti.source.conventions import scale_doubt
 from smalti.source.decoding import EXTENSIONS, read_picture
 
-__all__ = ["load_z", "open_pictures", "parse_labels", "parse_sigmas", "sigmas_or_levels"]
+__all__ = ["load_samples", "load_z", "open_pictures", "parse_labels", "parse_sigmas", "sigmas_or_levels"]
 
 
 def load_z(path: Path, shape: tuple[int, int, int]) -> tuple[torch.Tensor, str]:
@@ -85,10 +87,8 @@ def open_pictures(
     path = Path(text).expanduser()
     kept = path / "samples.npz" if path.is_dir() and (path / "samples.npz").is_file() else path
     if kept.suffix == ".npz" and kept.exists():
-        check_regular(option, kept)
-        arrays = load_npz(kept)
-        if arrays is not None and "images" in arrays and arrays["images"].dtype.kind == "f":  # as we write them
-            images = torch.from_numpy(arrays["images"]).float()
+        images = load_samples(option, kept)
+        if images is not None:
             return images, tuple(f"sample {n}" for n in range(len(images)))
     if path.suffix.lower() in EXTENSIONS and not path.is_dir():
         check_regular(option, path)
@@ -97,6 +97,29 @@ def open_pictures(
     source = Source.open(kept if path.exists() else text, resolution=size, skip_bad=skip_bad)
     names = source.files if source.files is not None else [f"image {n}" for n in range(len(source))]
     return source.working(), tuple(map(str, names))
+
+
+def load_samples(option: str, path: Path) -> torch.Tensor | None:
+    """The images of a samples.npz, (n, C, H, W) float32 as sampling and generation write them; None for another file.
+
+    An odd scale is warned of.
+
+    Raises:
+        InputError: no regular file; NaN or infinite values.
+    """
+    check_regular(option, path)
+    arrays = load_npz(path)
+    if arrays is None or "images" not in arrays or arrays["images"].dtype.kind != "f":
+        return None
+    images = arrays["images"]
+    if images.size:
+        finite = np.isfinite(images).reshape(len(images), -1).all(1)
+        if not finite.all():
+            raise InputError(f"{path}: sample {int(np.argmin(finite))} has NaN or infinite values; leave it out")
+        doubt = scale_doubt(images)
+        if doubt is not None:
+            warnings.warn(f"{path}: {doubt}; samples are clipped to [-1, 1]", stacklevel=2)
+    return torch.from_numpy(images).float()
 
 
 def parse_sigmas(text: str) -> torch.Tensor:

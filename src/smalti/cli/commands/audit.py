@@ -208,6 +208,8 @@ def audit(
         raise InputError("give --images or --network, one of them: what is to be audited")
     if features is None and (feature_size is not None or feature_scale is not None or trust):
         raise InputError("--feature-size, --feature-scale and --trust are for --features, which is not given")
+    if held_out is None and images is not None:
+        run.invocation.refuse(("rate", "reference"), "without --held-out, as it is about held-out images")
     look = _Look(rate, reference, patch, shift, features, feature_size, feature_scale or "signed", trust)
     asked = {
         "--sigmas": sigmas, "--pairs": pairs, "--draws": draws, "--labelled": labelled or None, "--denoiser": denoiser or None,
@@ -246,6 +248,13 @@ class _Look:
     size: int | None
     scale: str
     trust: bool
+
+    def check(self, shape: tuple[int, int, int]) -> None:
+        """Raise InputError for a patch that no image of this shape has."""
+        if self.patch is not None and self.patch > min(shape[1:]):
+            raise InputError(
+                f"a patch of {self.patch} does not fit {shape[1]} x {shape[2]} images; give a smaller --patch"
+            )
 
     def features(self) -> Features | None:
         if self.what is None:
@@ -290,6 +299,7 @@ def _audit_images(
     with run.folder((PAGE, RECORD, TABLE), (MEMBERSHIP, LOCALITY, SAMPLED, SAMPLES)) as folder:
         features = look.features()
         source = training.open()
+        look.check(source.shape)
         others = _held_out(held_out, training, source, look.rate, fail_on_copies)
         pixels, names = open_pictures("--images", images, source.shape[1:], training.skip_bad)
         pixels = fitted(pixels, source.shape, "the images")
@@ -351,6 +361,7 @@ def _audit_network(
         features = look.features()
         network = load_network(text)
         source = training.open()
+        look.check(source.shape)
         check_fits(network, source)
         check_labelled(probe.labelled, {network.name: network}, source)
         others = _held_out(held_out, training, source, look.rate, fail_on_copies)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from smalti.cli import options
-from smalti.cli.command import Between, check_regular, command
+from smalti.cli.command import Between, command
 from smalti.cli.options import Images
 from smalti.core.errors import InputError
 
@@ -106,21 +105,14 @@ def quality(
 
 def _samples(text: str, images: Images) -> torch.Tensor:
     """Samples in the working scale: samples.npz of `smalti generate` or `smalti sample`, or what is a data set."""
-    import torch
-
+    from smalti.cli.inputs import load_samples
     from smalti.cli.options import parse_resolution
-    from smalti.core.files import load_npz
     from smalti.source import Source
-    from smalti.source.conventions import scale_doubt
 
     path = Path(text).expanduser()
     kept = path / "samples.npz" if path.is_dir() and (path / "samples.npz").is_file() else path
     if kept.suffix == ".npz":
-        check_regular("SAMPLES", kept)
-        arrays = load_npz(kept)
-        if arrays is not None and "images" in arrays and arrays["images"].dtype.kind == "f":  # as we write them
-            doubt = scale_doubt(arrays["images"]) if arrays["images"].size else None
-            if doubt is not None:
-                warnings.warn(f"{kept}: {doubt}; samples are clipped to [-1, 1]", stacklevel=2)
-            return torch.from_numpy(arrays["images"]).float()
+        found = load_samples("SAMPLES", kept)
+        if found is not None:
+            return found
     return Source.open(kept, resolution=parse_resolution(images.resolution), skip_bad=images.skip_bad).working()
