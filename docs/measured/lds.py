@@ -24,18 +24,16 @@ import torch.nn.functional as F
 
 import smalti
 from smalti.core.noise import standard_normal
-from smalti.sampling import sampling_sigmas
 from smalti.source import Split
 from smalti.training import Recipe, train
 from smalti.training.loss import Validation, edm_weight
 
 HELD_OUT = Split(held_out=197)  # of the 1,797 digits; 1,600 are trained on
 NETWORKS, STEPS = 64, 400
-QUERIES = 20  # of each kind
+QUERIES = 16  # of each kind
 LEVELS, DRAWS = (0.1, 0.3, 0.6, 1.2), 4  # of the loss
 READ = 0.3
 PATCH, NEAR = 3, 0.34  # of NDA: a side, and the noise level of its step 100 of 1,000
-HEATED = 2  # noisy images at each level that a network's heatmap is averaged over
 BUCKETS = 4096  # of projected gradients
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # times the mean squared length of a gradient
 
@@ -266,8 +264,7 @@ def score(out: Path, networks: int) -> None:
     images = source.working()
     made = smalti.sample(everything, n=QUERIES, solver="euler", seed=0, progress=False).images.clamp(-1, 1).double()
     queries = {"generated": made, "held out": held.working(slice(0, QUERIES)).double()}
-    heat = smalti.sensitivity(everything, source, sampling_sigmas(18)[:-1], n=HEATED, keep=out / "heat", progress=False)
-    closed = {"PSPC-Square": smalti.PSPCSquare(source), "PSPC-Flex": smalti.PSPCFlex(source, heat)}
+    closed = {"PSPC-Square": smalti.PSPCSquare(source), "PSPC-Flex": smalti.PSPCFlex(source)}
     of_images = projected_gradients(everything, images)
     shuffled = np.random.default_rng(0).permutation(len(source))
     found: dict[tuple[str, str], Scores] = {}
