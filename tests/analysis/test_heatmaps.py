@@ -1,6 +1,7 @@
 """Sides of squares on heatmaps whose sides are known, and files."""
 
 import dataclasses
+import zipfile
 
 import numpy as np
 import pytest
@@ -91,6 +92,11 @@ def test_bad_files(tmp_path):
     (tmp_path / "text.npz").write_text("no")
     with pytest.raises(InputError, match="is not a file of heatmaps"):
         Sensitivity.load(tmp_path / "text.npz")
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }".ljust(117) + b"\n"
+    with zipfile.ZipFile(tmp_path / "terabytes.npz", "w") as archive:
+        archive.writestr("sigmas.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(InputError, match="is not a file of heatmaps"):
+        Sensitivity.load(tmp_path / "terabytes.npz")
     found = constructed(np.ones((1, 1, 4, 4)), [(0, 0)], (1, 4, 4))
     arrays = {name: getattr(found, name) for name in ("sigmas", "pixels", "heatmaps", "standard_errors", "ring_sums")}
     for name, about in {"json": "{", "keys": '{"name": "x"}', "list": "[]"}.items():

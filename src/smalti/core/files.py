@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import math
 import os
 import re
 import tempfile
@@ -166,11 +167,22 @@ def load_npz(path: str | os.PathLike[str], sealed: bool = False) -> dict[str, np
             if not _is_whole(file, sealed):
                 return None
             with np.load(file, allow_pickle=False) as stored:
+                if not all(_is_as_large_as_it_says(stored.zip, entry) for entry in stored.zip.infolist()):
+                    return None
                 return {name: stored[name] for name in stored.files}
     except MemoryError:
         raise
     except Exception:  # any byte may be wrong: zipfile and numpy raise some ten kinds of error
         return None
+
+
+def _is_as_large_as_it_says(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
+    """Whether the shape that a .npy in an archive claims is that of its bytes: numpy makes room for what is claimed before it reads."""
+    with archive.open(entry) as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(member)
+        return math.prod(shape) * dtype.itemsize == entry.file_size - member.tell()
 
 
 def _is_whole(file: IO[bytes], sealed: bool) -> bool:
