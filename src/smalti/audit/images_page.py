@@ -10,11 +10,13 @@ import numpy as np
 
 from smalti.audit.images import ImagesAudit, called
 from smalti.audit.limits import CONFIDENCE, needed
-from smalti.audit.patches import NONE
+from smalti.audit.patches import NONE, step_of
 from smalti.core.text import counted
 from smalti.report.audit_page import AuditSection, Dots, Exhibit, Panel, Verdict, panel
+from smalti.source import Source
 
 __all__ = [
+    "images_facts",
     "images_knows",
     "images_limits",
     "images_record",
@@ -426,6 +428,39 @@ def repeats(count: int) -> str:
         f"Whether the held-out images have nothing to do with each other, as the rate supposes. {count} {'was' if one else 'were'} there "
         f"already, pixel for pixel or mirrored, and did not count; of a series, near-copies may be left."
     )
+
+
+def images_facts(found: ImagesAudit, source: Source, others: Source | None) -> list[tuple[str, str]]:
+    """How it was made: (heading, text) each; first two lines on the training images, then those on the held-out images, if given."""
+    height, width = source.shape[1:]
+    side = found.patches.side
+    facts = [
+        (
+            "training images",
+            f"{len(source):,} of {source.name or 'the data'}, mirrored ones counted in, compared at {height} x {width}",
+        ),
+        ("digest of the training images", source.fingerprint()),
+    ]
+    if others is not None and found.limits is not None:
+        facts += [
+            ("held-out images", f"{found.limits.held_out:,} of {len(others):,} of {others.name or 'the data'}"),
+            ("digest of the held-out images", others.fingerprint()),
+        ]
+    if found.limits is not None:
+        cut = f"{found.limits.rate:g} asked for; {counted(found.limits.cuts, 'held-out image')} cut off, the looks in turn"
+        facts.append(("rate of false alarms", cut))
+    facts += [
+        ("patches", f"{side} x {side}, every {counted(step_of(side), 'pixel')}, shifts up to {found.shift}"),
+        (
+            "likeness of patches",
+            "correlation of the pixels, each channel less its mean; patches with a standard deviation below 0.1 (13 of 255 grey "
+            "levels) count "
+            "the less the flatter they are",
+        ),
+    ]
+    if found.features is not None:
+        facts.append(("features", found.features))
+    return facts
 
 
 def images_record(audit: ImagesAudit) -> dict[str, Any]:

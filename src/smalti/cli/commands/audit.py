@@ -16,7 +16,6 @@ from smalti.cli.options import Images, Run
 from smalti.core.errors import InputError
 
 if TYPE_CHECKING:
-    from smalti.audit.images import ImagesAudit
     from smalti.core.run_folder import RunFolder
     from smalti.quality.features import Features
     from smalti.report.audit_page import AuditPage
@@ -310,7 +309,14 @@ def _audit_images(
 ) -> None:
     from smalti.analysis.identity import source_identity
     from smalti.audit.images import audit_images, fitted, work
-    from smalti.audit.images_page import images_knows, images_limits, images_record, images_sections, images_verdicts
+    from smalti.audit.images_page import (
+        images_facts,
+        images_knows,
+        images_limits,
+        images_record,
+        images_sections,
+        images_verdicts,
+    )
     from smalti.cli.inputs import open_pictures
     from smalti.cli.runs import long_run
 
@@ -341,7 +347,11 @@ def _audit_images(
                     pixels, source, others, names=names, keep=folder.pieces(), progress=advance, **look.arguments(features)
                 )  # fmt: skip
             found.table().save(folder.path / TABLE)
-            facts = [("images asked about", f"{len(found):,} of {images}"), *left_out, *_facts(found, source, others)]
+            facts = [
+                ("images asked about", f"{len(found):,} of {images}"),
+                *left_out,
+                *images_facts(found, source, others),
+            ]
             _save(
                 folder,
                 _page(
@@ -366,6 +376,7 @@ def _audit_network(
     from smalti.analysis.identity import identity_of, plain, source_identity
     from smalti.audit import network as audits
     from smalti.audit.images import work as images_work
+    from smalti.audit.images_page import images_facts
     from smalti.audit.network_page import (
         network_knows,
         network_limits,
@@ -454,7 +465,7 @@ def _audit_network(
                 save_npz(folder.path / SAMPLES, {"images": found.samples.images.numpy()})
                 beside |= {"every number of every sample": SAMPLED, "the samples": SAMPLES}
                 how = f"{probe.n}, {probe.steps} steps of {probe.solver}" + (f", classes {probe.labels}" * bool(labels))
-                facts += [("samples", how), *_facts(found.samples, source, None)[2:]]
+                facts += [("samples", how), *images_facts(found.samples, source, None)[2:]]
             _save(
                 folder,
                 _page(
@@ -552,38 +563,3 @@ def _ended(folder: RunFolder, fail_on_copies: bool) -> None:
         raise InputError(
             "too few held-out images are left for --rate (see audit.html); give more of them, or a larger --rate"
         )
-
-
-def _facts(found: ImagesAudit, source: Source, others: Source | None) -> list[tuple[str, str]]:
-    from smalti.audit.patches import step_of
-    from smalti.core.text import counted
-
-    height, width = source.shape[1:]
-    side = found.patches.side
-    facts = [
-        (
-            "training images",
-            f"{len(source):,} of {source.name or 'the data'}, mirrored ones counted in, compared at {height} x {width}",
-        ),
-        ("digest of the training images", source.fingerprint()),
-    ]
-    if others is not None and found.limits is not None:
-        facts += [
-            ("held-out images", f"{found.limits.held_out:,} of {len(others):,} of {others.name or 'the data'}"),
-            ("digest of the held-out images", others.fingerprint()),
-        ]
-    if found.limits is not None:
-        cut = f"{found.limits.rate:g} asked for; {counted(found.limits.cuts, 'held-out image')} cut off, the looks in turn"
-        facts.append(("rate of false alarms", cut))
-    facts += [
-        ("patches", f"{side} x {side}, every {counted(step_of(side), 'pixel')}, shifts up to {found.shift}"),
-        (
-            "likeness of patches",
-            "correlation of the pixels, each channel less its mean; patches with a standard deviation below 0.1 (13 of 255 grey "
-            "levels) count "
-            "the less the flatter they are",
-        ),
-    ]
-    if found.features is not None:
-        facts.append(("features", found.features))
-    return facts
