@@ -113,10 +113,20 @@ def test_masked_patches_are_left_out():
     mask = torch.ones(14, 17, dtype=torch.bool)
     mask[5:, :6] = False
     denoiser = PicturePatches(PICTURES[:1], 4, (9, 10), masks=[mask])
-    for sigma in (3.0, 0.2, 0.01):
+    for sigma in (1e6, 1e4, 3.0, 0.2, 0.01):
         z = noisy(PICTURES[0][:, 5:14, :10], sigma)
         expected = reference_composite(PICTURES[:1], z[None], sigma, gaussian_response(4, 0.2), masks=[mask])[0]
         torch.testing.assert_close(denoiser(z[None], sigma)[0], expected, atol=1e-5, rtol=0)
+
+
+def test_pictures_of_little_contrast_do_not_grow_dark():
+    """Where normalisers count what numerators leave out, it is pixels that are lacking, not their differences."""
+    flat = 0.9 + 2e-5 * picture(50, 50, channels=1)
+    z = noisy(flat[:, :30, :31], 6e-6)[None]
+    found = PicturePatches([flat], 5, (30, 31))(z, 6e-6)
+    torch.testing.assert_close(
+        found, reference_composite([flat], z, 6e-6, gaussian_response(5, 0.2)), atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("masked", [False, True])

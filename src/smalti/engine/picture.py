@@ -39,7 +39,7 @@ ROOM = 64  # candidates a window, on average
 CHUNKS = 32  # parts of the shifts of the rows, which are taken two at a time
 BLOCK = 2048  # crops of z whose means the reference has in memory at a time
 Sums = tuple[np.ndarray, np.ndarray, np.ndarray]  # a numerator, and what weighs most
-OUTSIDE = 1e4  # what pixels outside a mask are: no window is near a patch that has one
+OUTSIDE = 1e12  # what pixels outside a mask are: no window is near a patch that has one, at any sigma that weights depend on
 
 
 def gaussian_response(side: int, width: float) -> torch.Tensor:
@@ -179,8 +179,8 @@ class PictureProgram:
         response: r, (p,).
         wrap: whether z wraps around.
         gap: bits below the best logit of a window at which an element is left out (`smalti.engine.pruning`).
-        masks: each (H, W) bool, for each picture; patches that are not wholly in them are left out. Distances to them are 1e8 or
-            more, so that sigma must be well below 1e3 where there are any.
+        masks: each (H, W) bool, for each picture; patches that are not wholly in them are left out: at distances of 1e24, so that sigma
+            must be below 1e11 where there are any.
     """
 
     def __init__(
