@@ -101,7 +101,9 @@ class ShiftProgram(PixelMeansProgram):
         exact = self.exact(found[:, 0])
         gaps = self.noisy[: self.batch] & ~self.exact(found[:, 0] * self._strip() / self._side)
         turns, room = self._states()
-        pixels, given = np.unique(pixels, axis=0, return_inverse=True)  # a state is of one pixel, which may be asked for twice
+        pixels, given = np.unique(
+            pixels, axis=0, return_inverse=True
+        )  # a state is of one pixel, which may be asked for twice
         slots, copies = self._slots(pixels, turns, room)
         kept = np.zeros((self.batch, top, len(pixels)), np.float32)
         numbers = np.zeros(kept.shape, np.int64)
@@ -189,7 +191,8 @@ class ShiftProgram(PixelMeansProgram):
         highest = np.concatenate([found[:, 0], self._mirrored(found[:, 0])][: self.flips])[rows]
         mass = np.concatenate([found[:, 1], self._mirrored(found[:, 1])][: self.flips])[rows]
         highest = highest + np.where(relative & ~self.noisy[rows], 1, 0)[:, None] * self.squares[rows]
-        if not exact:  # exact ones are compared in float64: corrections in float32 could not make up for what large logits lose
+        # exact ones are compared in float64: corrections in float32 could not make up for what large logits lose
+        if not exact:
             rounded = highest.astype(np.float32).astype(np.float64)
             highest, mass = rounded, mass * np.exp2(highest - rounded)
 
