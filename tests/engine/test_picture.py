@@ -129,6 +129,18 @@ def test_pictures_of_little_contrast_do_not_grow_dark():
     )
 
 
+def test_candidates_that_rounding_drives_away_are_found():
+    """Two patches as far from z, of which float32 sees one at 0 and the other two units away; the first is what limits go by."""
+    unit, bit = 2.0**-23, 2.0**-50
+    z = torch.full((1, 4, 4), 1 + 2.5 * unit - bit, dtype=torch.float64)
+    source = torch.full((1, 40, 4), 0.5, dtype=torch.float64)
+    source[:, 0:4], source[:, 8:12] = 1 + 1.5 * unit + bit, 1 + 3.5 * unit + bit
+    response = gaussian_response(4, 0.2)
+    found = PictureProgram([source], response, False, 22.0).composite(z, 1e-8)
+    expected = reference_composite([source], z[None], 1e-8, response)[0]
+    torch.testing.assert_close(found, expected, atol=0.1 * unit, rtol=0)
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_at_high_noise_it_is_the_mean_patch(masked):
     mask = torch.ones(14, 17, dtype=torch.bool)
