@@ -274,8 +274,8 @@ class PictureProgram:
         """The logits, in bits, from which elements are candidates: `gap` below the best, and twice what float32 logits can be off.
 
         A distance d of n entries is off by at most u (m d + 2 e sqrt(n d) + n u e^2): u = 2^-24, m the additions on the way to it and two
-        for its logit, e the sum of the largest pixels of the two, which are rounded to float32. Here d is that of a candidate, d <= D + what
-        the best is off, D = (gap - highest) / scale; since 2 u e sqrt(n d) <= d / 22 + 22 n (u e)^2, d <= 1.1 (D + 23 n (u e)^2).
+        for its logit, e the sum of the largest pixels of the two, which are rounded to float32. Here d is that of a candidate, d <= D +
+        what the best is off, D = (gap - highest) / scale; since 2 u e sqrt(n d) <= d / 22 + 22 n (u e)^2, d <= 1.1 (D + 23 n (u e)^2).
         """
         entries, unit = z.shape[0] * self.side**2, 2.0**-24
         pixels = self.largest + float(np.abs(z.pixels).max())
