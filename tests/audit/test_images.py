@@ -170,6 +170,7 @@ def test_rounding_decides_nothing():
     look = found.looks["patches"]
     assert (look.limit, (look.distances == 0).any()) == (0, True)
     assert not (look.distances < look.limit).any()
+    assert any("Larger patches" in sentence for sentence in images_limits(found))
 
 
 def test_near_images_that_chance_explains_are_said_to_be_that(digits):

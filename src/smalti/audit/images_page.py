@@ -400,6 +400,12 @@ def images_limits(audit: ImagesAudit) -> list[str]:
             )
         if audit.repeated:
             said.append(repeats(audit.repeated))
+        if audit.looks["patches"].limit == 0:
+            side = audit.patches.side
+            said.append(
+                f"Whether images are near by their parts: held-out images have {side} x {side} patches that are exact copies of training "
+                "patches too, so that nothing can be nearer. Larger patches (--patch) tell more."
+            )
         missing = [BY[name] for name, look in audit.looks.items() if look.limit is None]
         if missing:
             enough = needed(audit.limits.rate, len(audit.looks))
