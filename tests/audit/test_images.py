@@ -76,7 +76,7 @@ def test_held_out_images_that_are_training_images_do_not_count(digits):
     mixed = Source(np.concatenate([held_out.images, training.images[:4]]))
     found = audit_images(held_out.working([0]), training, mixed, rate=0.05, shift=0)
     assert (found.contained, found.limits.held_out, found.held_out) == (4, 120, 124)
-    assert any("4 of those given are training images" in sentence for sentence in images_limits(found))
+    assert any("4 of those looked at are training images" in sentence for sentence in images_limits(found))
     with pytest.raises(InputError, match="are training images"):
         audit_images(held_out.working([0]), training, training)
 
@@ -144,3 +144,38 @@ def test_those_that_matter_come_first(digits):
     found = audit_images(asked, training, held_out, rate=0.05, shift=1, names=["a", "b"])
     assert found.order()[0] == 1
     assert set(found.table()["verdict"]) <= set(VERDICTS)
+
+
+def test_equal_images_count_once(digits):
+    """Copies of one held-out image know no more than one of them, and copies of one image that is asked about are one surprise."""
+    training, held_out = digits
+    twice = torch.cat([held_out.working(), held_out.working([0, 1]).flip(-1)])
+    found = audit_images(held_out.working([3, 3]), training, twice, rate=0.05, shift=0)
+    assert (found.repeated, found.limits.held_out, found.different[0]) == (2, 120, 1)
+    assert any("2 were there already" in sentence for sentence in images_limits(found))
+    asked = training.working([3]) * 0.9
+    one, three = (audit_images(asked.repeat(n, 1, 1, 1), training, held_out, rate=0.05, shift=0) for n in (1, 3))
+    assert three.near.all()
+    chances = [images_record(each)["limits"]["chance_of_as_many"] for each in (one, three)]
+    assert chances[0] == chances[1] == pytest.approx(6 / 121)
+    assert "which are all one" in images_verdicts(three)[0].sentence
+
+
+def test_rounding_decides_nothing():
+    """Likeness 1 is that of exact copies of patches, but for rounding: held-out images that have it leave nothing nearer."""
+    digits = Source.open("digits")
+    found = audit_images(
+        digits.subset(slice(900, 960)), digits.subset(slice(0, 300)), digits.subset(slice(600, 720)), rate=0.05
+    )
+    look = found.looks["patches"]
+    assert (look.limit, (look.distances == 0).any()) == (0, True)
+    assert not (look.distances < look.limit).any()
+    assert any("Larger patches" in sentence for sentence in images_limits(found))
+
+
+def test_near_images_that_chance_explains_are_said_to_be_that(digits):
+    training, held_out = digits
+    found = audit_images(training.working([3]) * 0.9, training, held_out.subset(slice(0, 3)), rate=0.05, shift=0)
+    assert found.near.all()
+    verdict = images_verdicts(found)[0]
+    assert (verdict.mark, "may be chance" in verdict.label, "25 %" in verdict.sentence) == ("partly", True, True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from helpers import exact, random_source
 from smalti import Gaussian, InputError, Optimal, Source, audit_network
 from smalti.audit.membership import area_under_curve, membership
 from smalti.audit.network import posterior_deviation, work
-from smalti.audit.network_page import network_limits, network_record, network_verdicts
+from smalti.audit.network_page import network_limits, network_record, network_sections, network_verdicts
 
 SIGMAS = [1.0, 0.3]
 
@@ -171,3 +173,12 @@ def test_bad_input_is_said(digits):
         audit_network(network, training, Source(held_out.images), labelled=True)
     with pytest.raises(InputError, match="as many"):
         membership(network, (training.working(), None), (held_out.working(), None), [1.0])
+
+
+def test_one_held_out_image_gives_a_record(digits):
+    training, held_out = digits
+    found = audit_network(Optimal(training), training, held_out.subset(slice(0, 1)), sigmas=[1.0], n=0, compared=2)
+    record = json.loads(json.dumps(network_record(found), allow_nan=False))
+    assert (record["membership"]["pairs"], record["membership"]["auc_low"]) == (1, None)
+    assert network_sections(found)
+    assert "Too few" in network_verdicts(found)[0].label

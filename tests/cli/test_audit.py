@@ -59,6 +59,24 @@ def test_one_picture_without_held_out_images_is_not_known(folders, capsys):
     assert record["limits"] is None
 
 
+def test_files_that_were_left_out_are_on_the_page(folders, capsys):
+    for folder in ("asked", "held"):
+        (folders / folder).mkdir(exist_ok=True)
+        (folders / folder / "broken.png").write_bytes(b"no image")
+    for number, image in enumerate(np.load(folders / "held.npy")[:20]):
+        Image.fromarray(image[0]).save(folders / "held" / f"{number}.png")
+    arguments = ("--images", folders / "asked", "--held-out", folders / "held", "--rate", "0.05", "--skip-bad")
+    assert run(folders, *arguments) == 0
+    said = capsys.readouterr()
+    assert said.err.count("left out: broken.png") == 2
+    assert "xa0" not in said.out
+    page = (folders / "out" / "audit.html").read_text("utf-8")
+    assert "xa0" not in page
+    left_out = json.loads((folders / "out" / "audit.json").read_text("utf-8"))["left_out"]
+    assert [name.split(",")[0] for name in left_out] == ["left out of --images", "left out of --held-out"]
+    assert all(f"<dt>{name}</dt>" in page and "broken.png (" in files for name, files in left_out.items())
+
+
 def test_samples_of_a_run_are_taken(folders):
     images = smalti.Source.open("digits").working([0, 1]).numpy()
     np.savez(folders / "samples.npz", images=images)
@@ -104,6 +122,11 @@ def test_a_network_is_audited_with_the_images_that_its_file_holds_out(tmp_path, 
     assert "Does this network know its training images?" in page
     assert "which the file of the network records as held out" in page
     assert main(["audit", *arguments, "--out", str(out), "--resume"]) == 0
+    capsys.readouterr()
+    refused = ["--data", "digits", "--network", "ddpmpp-digits", "--fail-on-copies", "--rate", "0.001"]
+    assert main(["audit", *refused, "--out", str(tmp_path / "refused")]) == 2
+    assert "and there are 180;" in capsys.readouterr().err
+    assert not (tmp_path / "refused").exists(), "found before anything is computed"
 
 
 @pytest.mark.parametrize(
@@ -117,6 +140,11 @@ def test_a_network_is_audited_with_the_images_that_its_file_holds_out(tmp_path, 
         (["--network", "nothing"], "nothing"),
         (["--images", "asked", "--fail-on-copies"], "needs --held-out"),
         (["--images", "asked", "--held-out", "held.npy", "--fail-on-copies", "--rate", "0.001"], "at least 999"),
+        (
+            ["--images", "asked", "--held-out", "held.npy", "--fail-on-copies", "--rate", "0.05", "--reference", "9"],
+            "give --reference 19",
+        ),
+        (["--images", "large.npz"], "give --resolution 9x9"),
         (["--images", "asked", "--trust"], "for --features"),
         (["--images", "nothing.png"], "nothing.png"),
         (["--images", "broken.png"], "broken.png is not an image that can be read"),
@@ -132,6 +160,7 @@ def test_a_network_is_audited_with_the_images_that_its_file_holds_out(tmp_path, 
 def test_bad_input_is_one_line(folders, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(folders)
     (folders / "broken.png").write_bytes(b"\x89PNG no")
+    np.savez(folders / "large.npz", images=np.zeros((1, 1, 9, 9), np.float32))
     np.savez(
         folders / "nan.npz",
         images=np.array([0, np.nan], np.float32)[:, None, None, None] + np.zeros((2, 1, 8, 8), np.float32),

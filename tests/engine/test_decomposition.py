@@ -156,3 +156,26 @@ def test_the_definition_above_sums_to_one() -> None:
     collection = smalti.PSPCSquare(source(10), backend="reference").collection(0.5)
     total = sum(by_definition(collection, noisy(collection.source, 0.5), 0.5).values())
     assert torch.allclose(total, torch.ones_like(total), atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["pspc-square", "equivariant", "borders", "pspc-flex"])
+def test_a_pixel_that_is_asked_for_twice(name: str) -> None:
+    s = source(20)
+    denoiser, z = makers()[name](s), noisy(s, 0.5)
+    twice, once = denoiser.attribute(z, 0.5, pixels=[(3, 4), (1, 2), (3, 4)]), denoiser.attribute(z, 0.5, [(3, 4)])
+    assert twice.pixels.tolist() == [[3, 4], [1, 2], [3, 4]]
+    for k in (0, 2):
+        torch.testing.assert_close(twice.shares[:, k], once.shares[:, 0])
+        torch.testing.assert_close(twice.effective[:, k], once.effective[:, 0])
+
+
+@pytest.mark.parametrize("name", ["equivariant", "borders"])
+@pytest.mark.parametrize("sigma", [5e-5, 1e-5])
+def test_shares_at_the_lowest_noise(name: str, sigma: float) -> None:
+    """Logits are beyond what float32 resolves to a bit, and beyond what it can make up for."""
+    s = source(20)
+    z = noisy(s, 0.3)
+    found = makers()[name](s).attribute(z, sigma, PIXELS)
+    expected = makers()[name](s, backend="reference").attribute(z, sigma, PIXELS)
+    torch.testing.assert_close(found.shares, expected.shares, atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.effective, expected.effective, atol=1e-3, rtol=0)

@@ -113,10 +113,32 @@ def test_masked_patches_are_left_out():
     mask = torch.ones(14, 17, dtype=torch.bool)
     mask[5:, :6] = False
     denoiser = PicturePatches(PICTURES[:1], 4, (9, 10), masks=[mask])
-    for sigma in (3.0, 0.2, 0.01):
+    for sigma in (1e6, 1e4, 3.0, 0.2, 0.01):
         z = noisy(PICTURES[0][:, 5:14, :10], sigma)
         expected = reference_composite(PICTURES[:1], z[None], sigma, gaussian_response(4, 0.2), masks=[mask])[0]
         torch.testing.assert_close(denoiser(z[None], sigma)[0], expected, atol=1e-5, rtol=0)
+
+
+def test_pictures_of_little_contrast_do_not_grow_dark():
+    """Where normalisers count what numerators leave out, it is pixels that are lacking, not their differences."""
+    flat = 0.9 + 2e-5 * picture(50, 50, channels=1)
+    z = noisy(flat[:, :30, :31], 6e-6)[None]
+    found = PicturePatches([flat], 5, (30, 31))(z, 6e-6)
+    torch.testing.assert_close(
+        found, reference_composite([flat], z, 6e-6, gaussian_response(5, 0.2)), atol=1e-5, rtol=0
+    )
+
+
+def test_candidates_that_rounding_drives_away_are_found():
+    """Two patches as far from z, of which float32 sees one at 0 and the other two units away; the first is what limits go by."""
+    unit, bit = 2.0**-23, 2.0**-50
+    z = torch.full((1, 4, 4), 1 + 2.5 * unit - bit, dtype=torch.float64)
+    source = torch.full((1, 40, 4), 0.5, dtype=torch.float64)
+    source[:, 0:4], source[:, 8:12] = 1 + 1.5 * unit + bit, 1 + 3.5 * unit + bit
+    response = gaussian_response(4, 0.2)
+    found = PictureProgram([source], response, False, 22.0).composite(z, 1e-8)
+    expected = reference_composite([source], z[None], 1e-8, response)[0]
+    torch.testing.assert_close(found, expected, atol=0.1 * unit, rtol=0)
 
 
 @pytest.mark.parametrize("masked", [False, True])

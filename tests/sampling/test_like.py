@@ -82,6 +82,15 @@ def test_kept_pixels_stay_and_the_hole_is_not_a_source():
     torch.testing.assert_close(image, torch.full_like(image, 60 / 127.5 - 1), atol=1e-4, rtol=0)
 
 
+def test_pixels_are_kept_at_odd_sizes_too():
+    """Areas of 23 / 12 pixels: means of ones are not 1 to the last bit."""
+    picture, keep = stripes(23, 23), np.ones((23, 23), bool)
+    keep[:2, :2] = False
+    image = generate_like(picture, keep=keep, **OPTIONS).images[0]
+    kept = torch.from_numpy(keep)
+    assert torch.equal(image[:, kept], read_picture(picture).float()[:, kept])
+
+
 def test_pyramids_end_at_one_patch_and_a_half():
     sizes = [tuple(p.shape[1:]) for p in picture_pyramid(torch.zeros(3, 256, 384), 15)]
     assert sizes == [(32, 48), (64, 96), (128, 192), (256, 384)]

@@ -450,6 +450,13 @@ OTHER_FOLDERS = {
         "train",
         "labels",
     ),
+    "masks of every class": (
+        ["a/1.png", "a_masks/1.png", "b/2.png", "b_masks/2.png"],
+        [0, 2],
+        ("a", "b"),
+        None,
+        "a_masks",
+    ),
     "Carvana": (["train/1.png", "train_masks/1.png"], [0], None, None, "train_masks"),
     "VOC": (
         ["JPEGImages/1.png", "SegmentationClass/1.png", "SegmentationObject/1.png"],
@@ -508,7 +515,14 @@ def test_folders_that_are_no_classes_are_said(
 
 
 @pytest.mark.parametrize(
-    "names", [["with_mask/1.png", "without_mask/2.png"], ["label/1.png", "train/2.png"], ["bus/1.png", "train/2.png"]]
+    "names",
+    [
+        ["with_mask/1.png", "without_mask/2.png"],
+        ["label/1.png", "train/2.png"],
+        ["bus/1.png", "train/2.png"],
+        ["photo/1.png", "rgb/2.png"],
+        ["golf/1.png", "mustang/2.png", "mustang_gt/3.png"],
+    ],
 )
 def test_other_folders_are_classes(tmp_path: Path, encode, rgb, write_folder, names: list[str]) -> None:
     files = {name: encode(image) for name, image in zip(names, rgb, strict=False)}

@@ -12,6 +12,7 @@ is known to be one. Training images are looked at mirrored too.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ __all__ = [
     "Look",
     "audit_images",
     "called",
+    "firsts",
     "fitted",
     "held_outside",
     "work",
@@ -49,6 +51,7 @@ __all__ = [
 
 REFERENCE = 220  # held-out images: limits of both looks at a rate of 1 % take 199
 SHARE = 0.1  # of the patches
+DIGITS = 9  # of the distance of patches: that of copies is 0, not its rounding
 IDENTICAL = 1e-6  # RMS: rounding; one grey level in one pixel of a megapixel is 4e-6
 VERDICTS = ("identical", "near", "not near", "not known")
 
@@ -94,6 +97,7 @@ class ImagesAudit:
         features: name of the features, or None.
         held_out: number of held-out images that were given.
         contained: how many of these are training images, and were left out.
+        repeated: how many of the others are held-out images that were there already, mirrored or not, and were left out.
     """
 
     names: tuple[str, ...]
@@ -111,6 +115,7 @@ class ImagesAudit:
     features: str | None
     held_out: int
     contained: int
+    repeated: int = 0
 
     def __len__(self) -> int:
         return len(self.names)
@@ -119,6 +124,13 @@ class ImagesAudit:
     def copies(self) -> int:
         """Images that are identical or near."""
         return int((self.identical if self.near is None else self.identical | self.near).sum())
+
+    @property
+    def different(self) -> tuple[int, int]:
+        """How many images differ from each other (mirrored ones do not), and how many of these are identical or near."""
+        first = firsts(self.images)
+        copies = self.identical if self.near is None else self.identical | self.near
+        return int(first.sum()), int((first & copies).sum())
 
     def verdict(self, number: int) -> str:
         """One of `VERDICTS`."""
@@ -227,19 +239,22 @@ def audit_images(
     })  # fmt: skip
     total = work(len(source), len(asked), 0 if others is None else len(others), features is not None)
     with show_progress("looking for copies", total, progress) as advance:
-        contained = 0
+        contained = repeated = 0
         if others is not None:
             outside = held_outside(training, others, advance)
             contained = int((~outside).sum())
             others = others[torch.from_numpy(outside)]
+            first = firsts(others)
+            repeated = int((~first).sum())
+            others = others[torch.from_numpy(first)]
         numbers, distances = nearest_distances(training, asked, advance)
         found = {"patches": best_patches(training, asked, patch, shift, advance, pieces.under("images"))}
-        looks = {"patches": (1 - found["patches"].reached(SHARE), _holders(found["patches"]))}
+        looks = {"patches": (_unlike(found["patches"]), _holders(found["patches"]))}
         looks["whole"] = (distances.numpy(), numbers.numpy())
         held: dict[str, np.ndarray] = {}
         if others is not None:
             matches = best_patches(training, others, patch, shift, advance, pieces.under("held-out"))
-            held["patches"] = 1 - matches.reached(SHARE)
+            held["patches"] = _unlike(matches)
             held["whole"] = nearest_distances(training, others)[1].numpy()
         if features is not None:
             vectors = _vectors(features, training.working(), advance)
@@ -270,6 +285,7 @@ def audit_images(
         features=None if features is None else features.name,
         held_out=given,
         contained=contained,
+        repeated=repeated,
     )
 
 
@@ -283,6 +299,18 @@ def held_outside(source: Source, images: torch.Tensor, advance: Callable[[int], 
     if not outside.any():
         raise InputError(f"all {counted(len(images), 'held-out image')} are training images; give others")
     return outside
+
+
+def firsts(images: torch.Tensor) -> np.ndarray:
+    """(n,) bool: which images (n, C, H, W) are the first of their kind; those that are equal, or mirrored, are of one."""
+    seen: set[bytes] = set()
+    found = []
+    for image in images:
+        views = (np.ascontiguousarray(view.numpy()).tobytes() for view in (image, image.flip(-1)))
+        digest = hashlib.sha256(min(views)).digest()
+        found.append(digest not in seen)
+        seen.add(digest)
+    return np.array(found, bool)
 
 
 def work(training: int, images: int, held_out: int, features: bool) -> int:
@@ -339,6 +367,11 @@ def _reference(held_out: Source | torch.Tensor, shape: tuple[int, int, int], mos
     if isinstance(held_out, Source):
         return fitted(held_out.working(chosen), shape, "the held-out images")
     return fitted(held_out if chosen is None else held_out[torch.as_tensor(chosen)], shape, "the held-out images")
+
+
+def _unlike(patches: PatchMatches) -> np.ndarray:
+    """(m,) 1 - the likeness that `SHARE` of the patches reach."""
+    return np.round(1 - patches.reached(SHARE), DIGITS)
 
 
 def _holders(patches: PatchMatches) -> np.ndarray:

@@ -10,22 +10,26 @@ import numpy as np
 
 from smalti.audit.images import ImagesAudit, called
 from smalti.audit.limits import CONFIDENCE, needed
-from smalti.audit.patches import NONE
+from smalti.audit.patches import NONE, step_of
 from smalti.core.text import counted
 from smalti.report.audit_page import AuditSection, Dots, Exhibit, Panel, Verdict, panel
+from smalti.source import Source
 
 __all__ = [
+    "images_facts",
     "images_knows",
     "images_limits",
     "images_record",
     "images_sections",
     "images_verdicts",
     "percent",
+    "repeats",
 ]
 
 SHOWN = 60  # images that the page shows; the table has all
 DOTTED = 200  # images in a figure
 LISTED = 5  # names in a sentence
+SURPRISING = 0.05  # chance above which so many near images are said to be no more than false alarms
 TITLES = {
     "patches": "Its parts: how unlike training patches they are",
     "whole": "The whole image: RMS difference from the nearest training image",
@@ -43,9 +47,9 @@ LABELS = {
 
 
 def percent(share: float) -> str:
-    """A share with two significant digits, "2.6 %", which no line breaks."""
+    """A share with two significant digits, "2.6 %"."""
     number = f"{100 * share:.2g}" if share < 0.995 else f"{100 * share:.0f}"
-    return f"{number}\N{NO-BREAK SPACE}%"
+    return f"{number} %"
 
 
 def images_verdicts(audit: ImagesAudit) -> list[Verdict]:
@@ -86,9 +90,9 @@ def _unknown(total: int) -> Verdict:
 
 def _near(audit: ImagesAudit, near: Sequence[int]) -> Verdict:
     assert audit.limits is not None
-    total, copies = len(audit), audit.copies
-    rate = percent(audit.limits.realised)
-    chance = audit.limits.chance(copies, total)
+    total, rate = len(audit), percent(audit.limits.realised)
+    different, copies = audit.different
+    chance = audit.limits.chance(copies, different)
     said = percent(chance) if chance >= 1e-4 else "less than 0.01 %"
     parts = sum(_by_parts(audit, n) for n in near)
     what = "near-copies of parts of training images"
@@ -98,6 +102,10 @@ def _near(audit: ImagesAudit, near: Sequence[int]) -> Verdict:
             f"It is nearer to the training images than all but about {rate} of held-out images. An image that has no more to do with the "
             f"training images than they have would be called so with a chance of {said}."
         )
+        if chance > SURPRISING:
+            return Verdict(
+                "partly", "The image is nearer to the training images than the limits, which may be chance", sentence
+            )
         return Verdict("no", label, sentence)
     one = len(near) == 1
     if parts == len(near):
@@ -106,14 +114,19 @@ def _near(audit: ImagesAudit, near: Sequence[int]) -> Verdict:
         label = f"{len(near)} of {total} are near-copies of training images, or of parts of them"
     else:
         label = f"{len(near)} of {total} {'is a near-copy of a training image' if one else 'are near-copies of training images'}"
-    many = f"{copies} or more" if copies < total else f"all {total}"
+    if chance > SURPRISING:
+        label = f"{len(near)} of {total} {'is' if one else 'are'} nearer to the training images than the limits, which may be chance"
+    many = f"{copies} or more" if copies < different else f"all {different}"
+    those = f"{total} images" if different == total else f"{different} images that differ from each other"
+    if different == 1:
+        many, those = "they", "images, which are all one,"
     sentence = (
         f"{_listed(audit, near)} {'It is' if one else 'They are'} nearer to the training images than all but about {rate} of "
         f"held-out images. "
-        f"If the {total} images had no more to do with the training images than held-out ones have, {many} would be called so "
+        f"If the {those} had no more to do with the training images than held-out ones have, {many} would be called so "
         f"with a chance of {said}."
     )
-    return Verdict("no", label, sentence)
+    return Verdict("partly" if chance > SURPRISING else "no", label, sentence)
 
 
 def _not_near(audit: ImagesAudit) -> Verdict:
@@ -135,10 +148,10 @@ def _too_few(audit: ImagesAudit) -> Verdict:
     return Verdict(
         "partly",
         f"Too few held-out images for a rate of {percent(limits.rate)}",
-        f"{counted(limits.held_out, 'held-out image')} allow no stricter limit than one that calls {percent(limits.realised)} of "
-        f"them near on "
-        f"average (at most {percent(limits.upper)}, with 95 % confidence). For {percent(limits.rate)}, give at least "
-        f"{needed(limits.rate)}, and "
+        f"{counted(limits.held_out, 'held-out image')} {'allows' if limits.held_out == 1 else 'allow'} no stricter limit than one "
+        f"that calls {percent(limits.realised)} of unrelated images near on "
+        f"average (at most {percent(limits.upper)}, with 95 % confidence). For {percent(limits.rate)}, at least "
+        f"{needed(limits.rate)} have to be given and to count (--reference), and "
         f"{needed(limits.rate, len(audit.looks))} for a limit of every look.",
     )
 
@@ -381,9 +394,17 @@ def images_limits(audit: ImagesAudit) -> list[str]:
         if audit.contained:
             are = "is a training image" if audit.contained == 1 else "are training images"
             said.append(
-                f"Whether the held-out images are all held out. {audit.contained} of those given {are}, pixel for pixel, and did "
+                f"Whether the held-out images are all held out. {audit.contained} of those looked at {are}, pixel for pixel, and did "
                 f"not count. Others "
                 "may be near-copies of training images; then the limits are too strict, and fewer images are called near."
+            )
+        if audit.repeated:
+            said.append(repeats(audit.repeated))
+        if audit.looks["patches"].limit == 0:
+            side = audit.patches.side
+            said.append(
+                f"Whether images are near by their parts: held-out images have {side} x {side} patches that are exact copies of training "
+                "patches too, so that nothing can be nearer. Larger patches (--patch) tell more."
             )
         missing = [BY[name] for name, look in audit.looks.items() if look.limit is None]
         if missing:
@@ -396,12 +417,56 @@ def images_limits(audit: ImagesAudit) -> list[str]:
         "Whether an image that is not near is unrelated. Copies that were turned, scaled, redrawn, cut otherwise, or moved "
         "further than the shift "
         "are not looked for; nor are style, subject, or the likeness of a person.",
+        "Whether the images asked about have to do with each other. How many would be called near by chance is said of unrelated ones; "
+        "those of one series are called near together.",
         "Why an image is near. Two photographs of one scene are near and no copies of each other; a near image is a reason to "
         "look at the pictures.",
         "Anything about training images that were not given. What is missing here cannot be found.",
         f"Details finer than {height} x {width} pixels: all images were compared at that size.",
         "How an image was made, by whom, and who owns what. These are no questions about pixels.",
     ]
+
+
+def repeats(count: int) -> str:
+    """What is said of held-out images that were left out as they were there already."""
+    one = count == 1
+    return (
+        f"Whether the held-out images have nothing to do with each other, as the rate supposes. {count} {'was' if one else 'were'} there "
+        f"already, pixel for pixel or mirrored, and did not count; of a series, near-copies may be left."
+    )
+
+
+def images_facts(found: ImagesAudit, source: Source, others: Source | None) -> list[tuple[str, str]]:
+    """How it was made: (heading, text) each; first two lines on the training images, then those on the held-out images, if given."""
+    height, width = source.shape[1:]
+    side = found.patches.side
+    facts = [
+        (
+            "training images",
+            f"{len(source):,} of {source.name or 'the data'}, mirrored ones counted in, compared at {height} x {width}",
+        ),
+        ("digest of the training images", source.fingerprint()),
+    ]
+    if others is not None and found.limits is not None:
+        facts += [
+            ("held-out images", f"{found.limits.held_out:,} of {len(others):,} of {others.name or 'the data'}"),
+            ("digest of the held-out images", others.fingerprint()),
+        ]
+    if found.limits is not None:
+        cut = f"{found.limits.rate:g} asked for; {counted(found.limits.cuts, 'held-out image')} cut off, the looks in turn"
+        facts.append(("rate of false alarms", cut))
+    facts += [
+        ("patches", f"{side} x {side}, every {counted(step_of(side), 'pixel')}, shifts up to {found.shift}"),
+        (
+            "likeness of patches",
+            "correlation of the pixels, each channel less its mean; patches with a standard deviation below 0.1 (13 of 255 grey "
+            "levels) count "
+            "the less the flatter they are",
+        ),
+    ]
+    if found.features is not None:
+        facts.append(("features", found.features))
+    return facts
 
 
 def images_record(audit: ImagesAudit) -> dict[str, Any]:
@@ -418,7 +483,12 @@ def images_record(audit: ImagesAudit) -> dict[str, Any]:
         "images": rows,
         "training_images": len(audit.source),
         "training_fingerprint": audit.source.fingerprint(),
-        "held_out": {"given": audit.held_out, "used": used, "training_images_among_them": audit.contained},
+        "held_out": {
+            "given": audit.held_out,
+            "used": used,
+            "training_images_among_them": audit.contained,
+            "repeated": audit.repeated,
+        },
         "limits": None
         if limits is None
         else {
@@ -428,7 +498,7 @@ def images_record(audit: ImagesAudit) -> dict[str, Any]:
             "confidence": CONFIDENCE,
             "enough_held_out_images": limits.enough,
             "expected_by_chance": limits.realised * len(audit),
-            "chance_of_as_many": limits.chance(audit.copies, len(audit)),
+            "chance_of_as_many": limits.chance(audit.different[1], audit.different[0]),
             **limits.limits,
         },
         "patch": audit.patches.side,

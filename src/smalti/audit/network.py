@@ -23,7 +23,7 @@ from smalti.analysis.forward import draw_noise, forward_z
 from smalti.analysis.identity import identity_of, pieces_of, plain, source_identity
 from smalti.analysis.subjects import evaluate
 from smalti.analysis.z_sets import check_levels
-from smalti.audit.images import REFERENCE, ImagesAudit, audit_images, fitted, held_outside
+from smalti.audit.images import REFERENCE, ImagesAudit, audit_images, firsts, fitted, held_outside
 from smalti.audit.images import work as images_work
 from smalti.audit.limits import RATE, check_rate
 from smalti.audit.membership import Membership, membership
@@ -79,7 +79,8 @@ class NetworkAudit:
         labelled: whether it was given the classes of images.
         recorded: whether its file says that it was trained on these images.
         training: number of training images.
-        held_out: number of held-out images that were given, and of these training images.
+        held_out: number of held-out images that were given, and of those looked at that are training images.
+        repeated: how many of these were there already, mirrored or not, and did not count.
     """
 
     name: str
@@ -92,6 +93,7 @@ class NetworkAudit:
     recorded: bool
     training: int
     held_out: tuple[int, int]
+    repeated: int = 0
 
     @property
     def copies(self) -> int:
@@ -176,9 +178,9 @@ def audit_network(
         "solver": solver, "seed": seed, "denoisers": {name: identity_of(each) for name, each in subjects.items()},
         "labelled": labelled, "images": [rate, patch, shift, reference, None if features is None else features.name],
     })  # fmt: skip
-    chosen, inside, given = None, 0, 0 if held_out is None else len(held_out)
+    chosen, inside, repeated, given = None, 0, 0, 0 if held_out is None else len(held_out)
     if held_out is not None:
-        chosen, inside = _held_out(training, held_out, max(pairs, reference))
+        chosen, inside, repeated = _held_out(training, held_out, max(pairs, reference))
     size = min(pairs, len(training), 0 if chosen is None else len(chosen))
     used = 0 if chosen is None else min(reference, len(chosen))
     images = images_work(len(training), n, used, features is not None) if n else 0
@@ -226,6 +228,7 @@ def audit_network(
         recorded=recorded,
         training=len(training),
         held_out=(given, inside),
+        repeated=repeated,
     )
 
 
@@ -270,15 +273,18 @@ def _trained_on(network: Denoiser, source: Source) -> tuple[Source, bool]:
     return trained(source), known
 
 
-def _held_out(training: Source, held_out: Source, most: int) -> tuple[Source, int]:
-    """Held-out images, evenly spaced, that are not training images, and how many were."""
+def _held_out(training: Source, held_out: Source, most: int) -> tuple[Source, int, int]:
+    """Held-out images, evenly spaced, that are not training images, each once; how many were; how many were there already."""
     numbers = limit_indices(len(held_out), most)
     numbers = np.arange(len(held_out)) if numbers is None else numbers
     pixels = fitted(held_out.working(numbers), training.shape, "the held-out images")
     outside = held_outside(training, pixels)
     classes = None if held_out.labels is None else held_out.labels[numbers][outside]
-    found = Source(pixels[torch.from_numpy(outside)].numpy(), classes, class_names=held_out.class_names, layout="nchw")
-    return found, int((~outside).sum())
+    pixels = pixels[torch.from_numpy(outside)]
+    first = firsts(pixels)
+    classes = None if classes is None else classes[first]
+    found = Source(pixels[torch.from_numpy(first)].numpy(), classes, class_names=held_out.class_names, layout="nchw")
+    return found, int((~outside).sum()), int((~first).sum())
 
 
 def _side(source: Source, count: int, labelled: bool) -> tuple[torch.Tensor, np.ndarray | None]:

@@ -17,6 +17,7 @@ from smalti.audit.images_page import (
     images_sections,
     images_verdicts,
     percent,
+    repeats,
 )
 from smalti.audit.membership import FEW
 from smalti.audit.network import NetworkAudit
@@ -299,6 +300,8 @@ def network_limits(audit: NetworkAudit) -> list[str]:
                 f"Whether the held-out images are all held out: {audit.held_out[1]} of those looked at are training images, pixel "
                 f"for pixel, and did not count."
             )
+        if audit.repeated:
+            said.append(repeats(audit.repeated))
         if audit.membership.n < 100:
             said.append(f"Weak signs: with {audit.membership.n} images on each side only strong ones show.")
     if audit.conditional is not None and not audit.labelled:
@@ -327,16 +330,20 @@ def network_record(audit: NetworkAudit) -> dict[str, Any]:
         "network": audit.name,
         "training_images": audit.training,
         "recorded_in_the_network": audit.recorded,
-        "held_out": {"given": audit.held_out[0], "training_images_among_them": audit.held_out[1]},
+        "held_out": {
+            "given": audit.held_out[0],
+            "training_images_among_them": audit.held_out[1],
+            "repeated": audit.repeated,
+        },
         "membership": None
         if member is None
         else {
             "pairs": member.n,
             "auc": member.overall.value,
-            "auc_low": member.overall.low,
-            "auc_high": member.overall.high,
+            "auc_low": _finite(member.overall.low),
+            "auc_high": _finite(member.overall.high),
             "telling": member.telling,
-            "levels": member.table().rows,
+            "levels": [{name: _finite(value) for name, value in row.items()} for row in member.table()],
         },
         "locality": [{name: _finite(value) for name, value in row.items()} for row in audit.locality],
         "samples": None if audit.samples is None else images_record(audit.samples),

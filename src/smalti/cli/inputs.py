@@ -12,6 +12,7 @@ import torch
 
 from smalti.analysis.z_sets import check_levels
 from smalti.cli.command import check_regular
+from smalti.cli.printing import say_left_out
 from smalti.core.errors import InputError, did_you_mean, from_os_error
 from smalti.core.files import load_npz, read_floats
 from smalti.core.schedule import edm_sigmas
@@ -68,18 +69,18 @@ def sigmas_or_levels(sigmas: str | None, levels: int | None) -> torch.Tensor:
 
 
 def open_pictures(
-    option: str, text: str, size: tuple[int, int], skip_bad: bool = False
-) -> tuple[torch.Tensor, tuple[str, ...]]:
+    option: str, text: str, size: int | tuple[int, int] | None, skip_bad: bool = False
+) -> tuple[torch.Tensor, tuple[str, ...], tuple[tuple[str, str], ...]]:
     """Images to be looked at: a picture, samples.npz of a run (or its folder), or what is a data set.
 
     Args:
         option: for messages.
         text: the path, or the name of a data set.
-        size: (H, W), which all are cropped and resized to, but for samples.
+        size: (H, W), or a side, which all are cropped and resized to, but for samples; None leaves them.
         skip_bad: leave out what cannot be decoded.
 
     Returns:
-        (n, C, H, W) float32, working scale, and their names.
+        (n, C, H, W) float32, working scale; their names; (name, reason) of what was left out, which is also said.
 
     Raises:
         InputError: there is none, or it cannot be read.
@@ -89,14 +90,15 @@ def open_pictures(
     if kept.suffix == ".npz" and kept.exists():
         images = load_samples(option, kept)
         if images is not None:
-            return images, tuple(f"sample {n}" for n in range(len(images)))
+            return images, tuple(f"sample {n}" for n in range(len(images))), ()
     if path.suffix.lower() in EXTENSIONS and not path.is_dir():
         check_regular(option, path)
-        pixels = read_picture(path, size)
-        return torch.from_numpy(pixels)[None].float() / 127.5 - 1, (path.name,)
+        pixels = read_picture(path, (size, size) if isinstance(size, int) else size)
+        return torch.from_numpy(pixels)[None].float() / 127.5 - 1, (path.name,), ()
     source = Source.open(kept if path.exists() else text, resolution=size, skip_bad=skip_bad)
+    say_left_out(source.skipped)
     names = source.files if source.files is not None else [f"image {n}" for n in range(len(source))]
-    return source.working(), tuple(map(str, names))
+    return source.working(), tuple(map(str, names)), source.skipped
 
 
 def load_samples(option: str, path: Path) -> torch.Tensor | None:

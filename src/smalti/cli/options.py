@@ -193,7 +193,7 @@ class Images(Group):
         Raises:
             InputError: bad data or options.
         """
-        from smalti.cli.printing import say
+        from smalti.cli.printing import say_left_out
         from smalti.source import Source
 
         source = Source.open(
@@ -207,10 +207,7 @@ class Images(Group):
             skip_bad=self.skip_bad,
             progress=True,
         )
-        if source.skipped:
-            name, reason = source.skipped[0]
-            others = f" and {len(source.skipped) - 1} more (see `smalti info`)" if len(source.skipped) > 1 else ""
-            say(f"left out: {name} ({reason}){others}")
+        say_left_out(source.skipped)
         return source
 
     def content(self, source: Source) -> Contents:

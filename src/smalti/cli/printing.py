@@ -26,6 +26,7 @@ __all__ = [
     "print_rows",
     "print_table",
     "say",
+    "say_left_out",
     "some_levels",
     "tolerant_streams",
 ]
@@ -48,6 +49,14 @@ def tolerant_streams() -> None:
 def say(text: str) -> None:
     """One line for people, on stderr."""
     print(printable(text), file=sys.stderr, flush=True)
+
+
+def say_left_out(skipped: Sequence[tuple[str, str]]) -> None:
+    """A line about the files of a data set that were left out, (name, reason) each; nothing where there are none."""
+    if skipped:
+        name, reason = skipped[0]
+        others = f" and {len(skipped) - 1} more (see `smalti info`)" if len(skipped) > 1 else ""
+        say(f"left out: {name} ({reason}){others}")
 
 
 def print_line(text: str) -> None:

@@ -93,7 +93,8 @@ class PicturePatches(Denoiser):
         self._response = gaussian_response(patch_size, width)
         self._elements = sum(int(admitted(mask, patch_size).sum()) for mask in self._masks)
         low = min(float(picture.min()) for picture in self.pictures)
-        self._range = max(float(picture.max()) for picture in self.pictures) - low
+        high = max(float(picture.max()) for picture in self.pictures)
+        self._range, self._largest = high - low, max(abs(low), abs(high))
         self._program: PictureProgram | None = None
         self._mean: torch.Tensor | None = None
 
@@ -116,8 +117,7 @@ class PicturePatches(Denoiser):
     def _equal(self, z: torch.Tensor, sigma: float) -> bool:
         """Whether all weights are equal: |z - x|^2 differs between patches by at most 2 |z| |x - y| + | |x|^2 - |y|^2 |."""
         entries = self.shape[0] * self.patch_size**2
-        largest = max(float(picture.abs().max()) for picture in self.pictures)
-        spread = entries * self._range * 2 * (float(z.abs().max()) + largest)
+        spread = entries * self._range * 2 * (float(z.abs().max()) + self._largest)
         return spread / (2 * sigma**2) < EQUAL
 
     def mean(self) -> torch.Tensor:
@@ -132,7 +132,9 @@ class PicturePatches(Denoiser):
             masks = None if self.masks is None else self._masks
             gap = math.inf
             if self.tolerance:
-                gap = max(0.0, math.log2(self._elements * max(self._range, self.tolerance) / self.tolerance))
+                # where normalisers count what numerators leave out, the pixels themselves are lacking, not their differences
+                extent = max(self._range, self._largest, self.tolerance)
+                gap = max(0.0, math.log2(self._elements * extent / self.tolerance))
             self._program = PictureProgram(self.pictures, self._response, self.wrap, min(gap, 1e6), masks)
         return self._program
 

@@ -39,7 +39,9 @@ ROOM = 64  # candidates a window, on average
 CHUNKS = 32  # parts of the shifts of the rows, which are taken two at a time
 BLOCK = 2048  # crops of z whose means the reference has in memory at a time
 Sums = tuple[np.ndarray, np.ndarray, np.ndarray]  # a numerator, and what weighs most
-OUTSIDE = 1e4  # what pixels outside a mask are: no window is near a patch that has one
+OUTSIDE = (
+    1e12  # what pixels outside a mask are: no window is near a patch that has one, at any sigma that weights depend on
+)
 
 
 def gaussian_response(side: int, width: float) -> torch.Tensor:
@@ -179,8 +181,8 @@ class PictureProgram:
         response: r, (p,).
         wrap: whether z wraps around.
         gap: bits below the best logit of a window at which an element is left out (`smalti.engine.pruning`).
-        masks: each (H, W) bool, for each picture; patches that are not wholly in them are left out. Distances to them are 1e8 or
-            more, so that sigma must be well below 1e3 where there are any.
+        masks: each (H, W) bool, for each picture; patches that are not wholly in them are left out: at distances of 1e24, so that sigma
+            must be below 1e11 where there are any.
     """
 
     def __init__(
@@ -272,11 +274,12 @@ class PictureProgram:
         """The logits, in bits, from which elements are candidates: `gap` below the best, and twice what float32 logits can be off.
 
         A distance d of n entries is off by at most u (m d + 2 e sqrt(n d) + n u e^2): u = 2^-24, m the additions on the way to it and two
-        for its logit, e the sum of the largest pixels of the two, which are rounded to float32.
+        for its logit, e the sum of the largest pixels of the two, which are rounded to float32. Here d is that of a candidate, d <= D +
+        what the best is off, D = (gap - highest) / scale; since 2 u e sqrt(n d) <= d / 22 + 22 n (u e)^2, d <= 1.1 (D + 23 n (u e)^2).
         """
         entries, unit = z.shape[0] * self.side**2, 2.0**-24
         pixels = self.largest + float(np.abs(z.pixels).max())
-        distance = 1.1 * (self.gap - highest) / scale
+        distance = 1.1 * ((self.gap - highest) / scale + 23 * entries * (unit * pixels) ** 2)
         additions = z.shape[0] + 3 * self.side + 4
         off = unit * (additions * distance + 2 * pixels * np.sqrt(entries * distance) + entries * unit * pixels**2)
         return np.nextafter((highest - self.gap - 2 * scale * off).astype(np.float32), np.float32(-np.inf))

@@ -224,7 +224,8 @@ def _planned(
     pictures = picture_pyramid(picture, patch_size)
     count = len(pictures)
     sizes = [tuple(max(patch_size, -(-side // 2 ** (count - 1 - k))) for side in target) for k in range(count)]
-    masks = None if mask is None else [area_down(mask.double(), (p.shape[1], p.shape[2])) for p in pictures]
+    # of what does not stay: sums of its zeros are exact at every size, those of ones end beside 1
+    masks = None if mask is None else [1 - area_down((~mask).double(), (p.shape[1], p.shape[2])) for p in pictures]
     denoisers = []
     for k, (scaled, at) in enumerate(zip(pictures, sizes, strict=True)):
         whole = None if masks is None else masks[k] == 1

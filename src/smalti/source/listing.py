@@ -108,9 +108,10 @@ def list_images(tree: Tree, what: str, split: str | None = None) -> Listing:
         return Listing(images, labels, None, (*skipped, *missing))
     below = {path: path[len(top) :].split("/") for path in images}
     parts, below = _parts(below)
-    if all(
-        len(names) > 1 and is_image_folder(names[0]) for names in below.values()
-    ):  # images/1.png, train/images/1.png
+    holders = {names[0] if len(names) > 1 else "" for names in below.values()}
+    if len(holders) == 1 and is_image_folder(
+        *holders
+    ):  # train/images/1.png; photo and rgb beside each other are classes
         below = {path: names[1:] for path, names in below.items()}
     if split is not None and not parts:
         raise InputError(f"{what} has no folders train, test or validation to choose from; leave the split out")

@@ -63,7 +63,10 @@ def is_image_folder(name: str) -> bool:
 
 
 def mask_folders(names: Iterable[str]) -> dict[str, str]:
-    """Which of the folders beside one another hold masks of which: {"masks": "images", "train_masks": "train"}."""
+    """Which of the folders beside one another hold masks of which: {"masks": "images", "train_masks": "train"}.
+
+    Names that say neither images nor a part may be classes ("mustang", "mustang_gt"): they count where all of them have masks.
+    """
     masks: dict[str, tuple[str, ...]] = {}
     others: dict[tuple[str, ...], str] = {}
     for name in sorted(names):
@@ -72,7 +75,11 @@ def mask_folders(names: Iterable[str]) -> dict[str, str]:
             masks[name] = of
         elif (key := _without(name, _IMAGE_WORDS)) is not None or (key := tuple(map(_folded, _words(name)))):
             others[key] = name
-    return {name: others[of] for name, of in masks.items() if of in others}
+    found = {name: others[of] for name, of in masks.items() if of in others}
+    classes = {name for name in others.values() if _without(name, _IMAGE_WORDS) is None and part_and_rest(name) is None}
+    if not classes <= set(found.values()):
+        found = {name: of for name, of in found.items() if of not in classes}
+    return found
 
 
 def _without(name: str, words: set[str]) -> tuple[str, ...] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,6 @@ from smalti.cli.options import Images, Run
 from smalti.core.errors import InputError
 
 if TYPE_CHECKING:
-    from smalti.audit.images import ImagesAudit
     from smalti.core.run_folder import RunFolder
     from smalti.quality.features import Features
     from smalti.report.audit_page import AuditPage
@@ -25,6 +25,7 @@ __all__ = ["audit"]
 
 PAGE, RECORD, TABLE = "audit.html", "audit.json", "images.csv"
 MEMBERSHIP, LOCALITY, SAMPLED, SAMPLES = "membership.csv", "locality.csv", "samples.csv", "samples.npz"
+LISTED = 5  # files that the page names
 COPIES = 3  # exit status
 NETWORK = "A network"  # panel of the help text
 
@@ -256,6 +257,22 @@ class _Look:
                 f"a patch of {self.patch} does not fit {shape[1]} x {shape[2]} images; give a smaller --patch"
             )
 
+    def check_enough(self, held_out: int) -> None:
+        """Raise InputError where so many held-out images cannot say what a copy is at the rate."""
+        from smalti.audit.limits import needed
+
+        least = needed(self.rate)
+        if held_out < least:
+            raise InputError(
+                f"--fail-on-copies at --rate {self.rate:g} needs at least {least} held-out images, and there are {held_out}; "
+                "give more with --held-out, or a larger --rate"
+            )
+        if self.reference < least:
+            raise InputError(
+                f"--fail-on-copies at --rate {self.rate:g} needs at least {least} held-out images, and --reference lets "
+                f"{self.reference} count; give --reference {least} or more"
+            )
+
     def features(self) -> Features | None:
         if self.what is None:
             return None
@@ -292,7 +309,14 @@ def _audit_images(
 ) -> None:
     from smalti.analysis.identity import source_identity
     from smalti.audit.images import audit_images, fitted, work
-    from smalti.audit.images_page import images_knows, images_limits, images_record, images_sections, images_verdicts
+    from smalti.audit.images_page import (
+        images_facts,
+        images_knows,
+        images_limits,
+        images_record,
+        images_sections,
+        images_verdicts,
+    )
     from smalti.cli.inputs import open_pictures
     from smalti.cli.runs import long_run
 
@@ -300,9 +324,15 @@ def _audit_images(
         features = look.features()
         source = training.open()
         look.check(source.shape)
-        others = _held_out(held_out, training, source, look.rate, fail_on_copies)
-        pixels, names = open_pictures("--images", images, source.shape[1:], training.skip_bad)
+        others = _held_out(held_out, training, source, look, fail_on_copies)
+        pixels, names, skipped = open_pictures("--images", images, source.shape[1:], training.skip_bad)
+        if tuple(pixels.shape[2:]) != source.shape[1:]:
+            sizes = ["x".join(map(str, size)) for size in (pixels.shape[2:], source.shape[1:])]
+            raise InputError(
+                f"--images are samples of {sizes[0]}, the training images are {sizes[1]}; give --resolution {sizes[0]}"
+            )
         pixels = fitted(pixels, source.shape, "the images")
+        left_out = _left_out(("--images", skipped), ("--data", source.skipped), *_skipped_held_out(others))
         digest = hashlib.sha256(pixels.numpy().tobytes()).hexdigest()
         used = 0 if others is None else min(look.reference, len(others))
         total = work(len(source), len(pixels), used, features is not None)
@@ -317,7 +347,11 @@ def _audit_images(
                     pixels, source, others, names=names, keep=folder.pieces(), progress=advance, **look.arguments(features)
                 )  # fmt: skip
             found.table().save(folder.path / TABLE)
-            facts = [("images asked about", f"{len(found):,} of {images}"), *_facts(found, source, others)]
+            facts = [
+                ("images asked about", f"{len(found):,} of {images}"),
+                *left_out,
+                *images_facts(found, source, others),
+            ]
             _save(
                 folder,
                 _page(
@@ -329,7 +363,7 @@ def _audit_images(
                     _command(training),
                     {"every number of every image": TABLE, "the same for programs": RECORD},
                 ),
-                images_record(found) | {"command": _command(training)},
+                images_record(found) | {"command": _command(training), "left_out": dict(left_out)},
             )
             folder.finish(total)
         _ended(folder, fail_on_copies)
@@ -342,6 +376,7 @@ def _audit_network(
     from smalti.analysis.identity import identity_of, plain, source_identity
     from smalti.audit import network as audits
     from smalti.audit.images import work as images_work
+    from smalti.audit.images_page import images_facts
     from smalti.audit.network_page import (
         network_knows,
         network_limits,
@@ -364,7 +399,7 @@ def _audit_network(
         look.check(source.shape)
         check_fits(network, source)
         check_labelled(probe.labelled, {network.name: network}, source)
-        others = _held_out(held_out, training, source, look.rate, fail_on_copies)
+        others = _held_out(held_out, training, source, look, fail_on_copies)
         noted = ""
         if others is None:
             others, _ = unseen({network.name: network}, (), source)
@@ -373,8 +408,11 @@ def _audit_network(
                 raise InputError(
                     "--fail-on-copies needs --held-out: without held-out images it cannot be known what a copy is"
                 )
+            if fail_on_copies and others is not None:
+                look.check_enough(len(others))
         if others is not None:
             folder.files = (*folder.files, MEMBERSHIP)
+        left_out = _left_out(("--data", source.skipped), *(_skipped_held_out(others) if held_out is not None else ()))
         trained = network.training_source(source)
         labels = parse_labels(probe.labels, probe.n, source.class_names, network.num_classes)
         subjects = {name: denoisers.create(kind, trained, **values) for name, (kind, values) in parsed.items()}
@@ -413,6 +451,7 @@ def _audit_network(
                 ("digest of the training images", trained.fingerprint()),
                 ("noise levels", ", ".join(f"{sigma:.3g}" for sigma in levels)),
                 ("seed", str(probe.seed)),
+                *left_out,
             ]
             if others is not None:
                 facts += [
@@ -426,7 +465,7 @@ def _audit_network(
                 save_npz(folder.path / SAMPLES, {"images": found.samples.images.numpy()})
                 beside |= {"every number of every sample": SAMPLED, "the samples": SAMPLES}
                 how = f"{probe.n}, {probe.steps} steps of {probe.solver}" + (f", classes {probe.labels}" * bool(labels))
-                facts += [("samples", how), *_facts(found.samples, source, None)[2:]]
+                facts += [("samples", how), *images_facts(found.samples, source, None)[2:]]
             _save(
                 folder,
                 _page(
@@ -438,26 +477,41 @@ def _audit_network(
                     _command(training),
                     beside,
                 ),
-                network_record(found) | {"command": _command(training)},
+                network_record(found) | {"command": _command(training), "left_out": dict(left_out)},
             )
             folder.finish(total)
         _ended(folder, fail_on_copies)
 
 
-def _held_out(text: str | None, training: Images, source: Source, rate: float, needed_all: bool) -> Source | None:
+def _held_out(text: str | None, training: Images, source: Source, look: _Look, needed_all: bool) -> Source | None:
     """The held-out images, at the size of the training images."""
     if text is None:
         return None
-    from smalti.audit.limits import needed
+    from smalti.cli.printing import say_left_out
     from smalti.source import Source
 
     others = Source.open(text, resolution=source.shape[1:], skip_bad=training.skip_bad)
-    if needed_all and len(others) < needed(rate):
-        raise InputError(
-            f"--fail-on-copies at --rate {rate:g} needs at least {needed(rate)} held-out images, and --held-out has "
-            f"{len(others)}; give more, or a larger --rate"
-        )
+    say_left_out(others.skipped)
+    if needed_all:
+        look.check_enough(len(others))
     return others
+
+
+def _skipped_held_out(others: Source | None) -> list[tuple[str, Sequence[tuple[str, str]]]]:
+    return [] if others is None else [("--held-out", others.skipped)]
+
+
+def _left_out(*given: tuple[str, Sequence[tuple[str, str]]]) -> list[tuple[str, str]]:
+    """For every option under which files were left out: which, and why."""
+    from smalti.core.text import counted
+
+    said = []
+    for option, skipped in given:
+        listed = "; ".join(f"{name} ({reason})" for name, reason in skipped[:LISTED])
+        more = f"; and {counted(len(skipped) - LISTED, 'more file')}" if len(skipped) > LISTED else ""
+        if skipped:
+            said.append((f"left out of {option}, and not looked at", listed + more))
+    return said
 
 
 def _command(training: Images) -> str:
@@ -506,39 +560,6 @@ def _ended(folder: RunFolder, fail_on_copies: bool) -> None:
     if fail_on_copies and record["copies"]:
         raise typer.Exit(COPIES)
     if fail_on_copies and not (record["limits"] or {}).get("enough_held_out_images"):
-        raise InputError("too few held-out images are left for --rate; give more of them, or a larger --rate")
-
-
-def _facts(found: ImagesAudit, source: Source, others: Source | None) -> list[tuple[str, str]]:
-    from smalti.audit.patches import step_of
-    from smalti.core.text import counted
-
-    height, width = source.shape[1:]
-    side = found.patches.side
-    facts = [
-        (
-            "training images",
-            f"{len(source):,} of {source.name or 'the data'}, mirrored ones counted in, compared at {height} x {width}",
-        ),
-        ("digest of the training images", source.fingerprint()),
-    ]
-    if others is not None and found.limits is not None:
-        facts += [
-            ("held-out images", f"{found.limits.held_out:,} of {len(others):,} of {others.name or 'the data'}"),
-            ("digest of the held-out images", others.fingerprint()),
-        ]
-    if found.limits is not None:
-        cut = f"{found.limits.rate:g} asked for; {counted(found.limits.cuts, 'held-out image')} cut off, the looks in turn"
-        facts.append(("rate of false alarms", cut))
-    facts += [
-        ("patches", f"{side} x {side}, every {counted(step_of(side), 'pixel')}, shifts up to {found.shift}"),
-        (
-            "likeness of patches",
-            "correlation of the pixels, each channel less its mean; patches with a standard deviation below 0.1 (13 of 255 grey "
-            "levels) count "
-            "the less the flatter they are",
-        ),
-    ]
-    if found.features is not None:
-        facts.append(("features", found.features))
-    return facts
+        raise InputError(
+            "too few held-out images are left for --rate (see audit.html); give more of them, or a larger --rate"
+        )

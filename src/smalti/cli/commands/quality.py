@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +10,6 @@ from smalti.cli import options
 from smalti.cli.command import Between, command
 from smalti.cli.options import Images
 from smalti.core.errors import InputError
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = ["quality"]
 
@@ -81,6 +77,7 @@ def quality(
     Copies are samples nearer to a training image than 99 % of held-out images are. Every number says its features and sizes.
     """
     import smalti.quality as measures
+    from smalti.cli.inputs import open_pictures
     from smalti.cli.options import parse_resolution
     from smalti.cli.printing import print_json, print_rows
     from smalti.core.progress import progress
@@ -88,8 +85,9 @@ def quality(
 
     named = measures.load_features(features, size=feature_size, scale=feature_scale, trust=trust)
     training = images.open()
-    others = Source.open(held_out, resolution=parse_resolution(images.resolution), skip_bad=images.skip_bad)
-    made = _samples(samples, images)
+    size = parse_resolution(images.resolution)
+    others = Source.open(held_out, resolution=size, skip_bad=images.skip_bad)
+    made, _, _ = open_pictures("SAMPLES", samples, size, images.skip_bad)
     if training.shape != others.shape:
         raise InputError(f"--data has images of {training.shape}, --held-out of {others.shape}; give a --resolution")
     counts = min(reference, len(others)), len(made)
@@ -101,18 +99,3 @@ def quality(
         print_json({name: {"value": value, "measured": how} for name, value, how in found.rows()})
         return
     print_rows([(name, f"{value}  [{how}]") for name, value, how in found.rows()])
-
-
-def _samples(text: str, images: Images) -> torch.Tensor:
-    """Samples in the working scale: samples.npz of `smalti generate` or `smalti sample`, or what is a data set."""
-    from smalti.cli.inputs import load_samples
-    from smalti.cli.options import parse_resolution
-    from smalti.source import Source
-
-    path = Path(text).expanduser()
-    kept = path / "samples.npz" if path.is_dir() and (path / "samples.npz").is_file() else path
-    if kept.suffix == ".npz":
-        found = load_samples("SAMPLES", kept)
-        if found is not None:
-            return found
-    return Source.open(kept, resolution=parse_resolution(images.resolution), skip_bad=images.skip_bad).working()

@@ -101,6 +101,9 @@ class ShiftProgram(PixelMeansProgram):
         exact = self.exact(found[:, 0])
         gaps = self.noisy[: self.batch] & ~self.exact(found[:, 0] * self._strip() / self._side)
         turns, room = self._states()
+        pixels, given = np.unique(
+            pixels, axis=0, return_inverse=True
+        )  # a state is of one pixel, which may be asked for twice
         slots, copies = self._slots(pixels, turns, room)
         kept = np.zeros((self.batch, top, len(pixels)), np.float32)
         numbers = np.zeros(kept.shape, np.int64)
@@ -113,7 +116,7 @@ class ShiftProgram(PixelMeansProgram):
             relative = self.noisy[rows] | how[0]
             z = self._canvases(rows, relative)
             noisy = Noisy(aligned_copy(z, np.float32), relative, self.scales[rows])
-            known = self._known(found, rows, relative, turns, room, slots, copies)
+            known = self._known(found, rows, relative, how[0], turns, room, slots, copies)
             slack, more = self._rounding(rows, relative, how[1])
             bits = (self.gap(len(self.selection) * plan.places) + 1 + more).astype(np.float32)
             for chunks in begun_and_rest(np.arange(len(self.selection))):
@@ -151,7 +154,9 @@ class ShiftProgram(PixelMeansProgram):
         if self.flips == 1:
             places = self.height * self.width
             numbers = numbers // (2 * places) * places + numbers % places
-        return kept.transpose(0, 2, 1)[..., None].astype(np.float64), numbers.transpose(0, 2, 1).copy(), entropy
+        order = given.reshape(-1)
+        shares = kept.transpose(0, 2, 1)[:, order, :, None].astype(np.float64)
+        return shares, numbers.transpose(0, 2, 1)[:, order].copy(), entropy[:, order]
 
     def _states(self) -> tuple[int, int]:
         """Turns of the columns that have states of their own, and the entries of a plane of states."""
@@ -176,6 +181,7 @@ class ShiftProgram(PixelMeansProgram):
         found: Running,
         rows: np.ndarray,
         relative: np.ndarray,
+        exact: bool,
         turns: int,
         room: int,
         slots: np.ndarray,
@@ -185,7 +191,10 @@ class ShiftProgram(PixelMeansProgram):
         highest = np.concatenate([found[:, 0], self._mirrored(found[:, 0])][: self.flips])[rows]
         mass = np.concatenate([found[:, 1], self._mirrored(found[:, 1])][: self.flips])[rows]
         highest = highest + np.where(relative & ~self.noisy[rows], 1, 0)[:, None] * self.squares[rows]
-        mass = mass * np.exp2(highest - highest.astype(np.float32).astype(np.float64))
+        # exact ones are compared in float64: corrections in float32 could not make up for what large logits lose
+        if not exact:
+            rounded = highest.astype(np.float32).astype(np.float64)
+            highest, mass = rounded, mass * np.exp2(highest - rounded)
 
         def turned(values: np.ndarray, fill: float) -> np.ndarray:
             grid = values.reshape(len(rows), self.height, self.width)
@@ -194,7 +203,7 @@ class ShiftProgram(PixelMeansProgram):
             out[:, : flat.shape[1]] = flat
             return out
 
-        reference = turned(highest.astype(np.float32).astype(np.float64), np.inf)
+        reference = turned(highest, np.inf)
         corrections = turned(1 / mass, 0.0).astype(np.float32)
         step = self.width * turns
         return ShiftShares(step, reference.astype(np.float32), reference, corrections, slots, copies)
