@@ -30,6 +30,7 @@ from smalti.sampling import coarse_to_fine_steps
 from smalti.sampling.generation import scale_denoisers, steps_of
 
 REFERENCE, BATCH, STEPS, SIGMA_MAX = 1000, 16, 18, 80.0
+SCALES = (8, 16, 32, 64)
 Draw = Callable[[range, int], torch.Tensor]
 
 
@@ -104,6 +105,17 @@ def square(source: smalti.Source) -> smalti.Denoiser:
     return smalti.PSPCSquare(source, patch_size=5 if min(source.shape[1:]) <= 16 else 7)
 
 
+def windows(sides: str, responses: str) -> Callable[[smalti.Source], smalti.Denoiser]:
+    """Centred windows and their responses, at 8 16 32 64."""
+
+    def make(source: smalti.Source) -> smalti.Denoiser:
+        scale = SCALES.index(min(source.shape[1:]))
+        queries, middles = (smalti.Centred(int(values.split()[scale])) for values in (sides, responses))
+        return smalti.PosteriorMeanCollection(source, queries, middles)
+
+    return make
+
+
 ROWS = {
     "training": Row("training images", lambda training, held_out: lambda rows, seed: evenly(training)(rows)),
     "photographs": Row(
@@ -123,6 +135,14 @@ ROWS = {
     "local-score": Row("LocalScore, window 7", sampled(smalti.LocalScore)),
     "equivariant": Row("equivariant LocalScore, window 7, of 300 images", sampled(smalti.EquivariantLocalScore), 300),
     "coarse-to-fine-square": Row("coarse to fine, PSPC-Square 5 5 7 7, 10 steps", refined(square, 10)),
+    "windows-5-7-9-11": Row("windows of 5 7 9 11, responses of 1 1 3 3", refined(windows("5 7 9 11", "1 1 3 3"), 10)),
+    "windows-3-7-11-15": Row(
+        "windows of 3 7 11 15, responses of 3 3 3 3", refined(windows("3 7 11 15", "3 3 3 3"), 10)
+    ),
+    "windows-5-9-15-21": Row(
+        "windows of 5 9 15 21, responses of 3 3 3 5", refined(windows("5 9 15 21", "3 3 3 5"), 10)
+    ),
+    "coarse-to-fine-eta": Row("coarse to fine, default windows, 10 steps, eta 0.5", refined(steps=10, eta=0.5)),
     "coarse-to-fine-10": Row("coarse to fine, default windows, 10 steps", refined(steps=10)),
     "coarse-to-fine": Row("**coarse to fine, default**", refined()),
 }
