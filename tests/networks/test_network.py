@@ -105,8 +105,10 @@ def test_bad_networks():
         Network(lambda z, s: z)
     with pytest.raises(InputError, match="did you mean"):
         Network(lambda z, s: z, "epsilon-pv", (1, 8, 8))
-    with pytest.raises(InputError, match="no checkpoint"):
+    with pytest.raises(InputError, match=r"there is no no/such\.file; if it is a model of the Hugging Face hub"):
         Network.load("no/such.file")
+    with pytest.raises(InputError, match=r"there is no checkpoint no-such\.file"):
+        Network.load("no-such.file")
 
 
 def test_samples(tmp_path):

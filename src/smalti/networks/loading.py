@@ -145,8 +145,10 @@ def _checked(path: Any) -> Path:
 
 
 def _shown(path: Any) -> str:
-    text = printable(os.fspath(path) if isinstance(path, (str, os.PathLike)) else repr(path), 81)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    """`path` in at most 80 letters; of a long one the end, which tells files of one folder apart."""
+    whole = os.fspath(path) if isinstance(path, (str, os.PathLike)) else repr(path)
+    text = printable(whole, 81)
+    return text if len(text) <= 80 else f"...{printable(whole[-77:], 400)[-77:]}"
 
 
 def _not_there(path: Any) -> str:
